@@ -1,0 +1,1 @@
+"""What is measured, against what floor, in one run: ``make bench``."""

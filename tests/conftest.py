@@ -1,0 +1,173 @@
+"""Position-encoded signals, and a real server over them."""
+
+from __future__ import annotations
+
+import socket
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Thread
+
+import httpx
+import numpy as np
+import pytest
+import uvicorn
+from tiled.config import Config
+from tiled.server.settings import get_settings
+
+from tiled_spyde.signals import Axis, SignalInfo
+from tiled_spyde.sources import Root
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+KEY = "secret"
+
+NAMES = {0: (), 1: ("x",), 2: ("y", "x"), 3: ("t", "y", "x")}
+SIGNAL_NAMES = {0: (), 1: ("E",), 2: ("ky", "kx")}
+
+
+def encoded(shape, dtype=np.uint16):
+    """Every number says where it stands, and none repeats along an axis."""
+    grid = np.indices(shape).reshape(len(shape), -1)
+    weights = np.array([17, 29, 43, 61, 97][-len(shape) :])[:, None]
+    values = (grid * weights).sum(axis=0) % 251 + (grid[0] * 7 % 13 if len(shape) else 0)
+    return values.reshape(shape).astype(dtype)
+
+
+class ArrayReader:
+    """Reads frames of an array in memory, and counts them."""
+
+    def __init__(self, array, signal_axes):
+        self.array, self.axes, self.reads = array, array.ndim - signal_axes, []
+
+    def read(self, index, region=()):
+        assert len(index) == self.axes
+        self.reads.append(index)
+        return self.array[index][region].copy()
+
+
+def axes_of(shape, signal_axes):
+    navigation = len(shape) - signal_axes
+    names = NAMES[navigation] + SIGNAL_NAMES[signal_axes]
+    return tuple(
+        Axis(name, size, 0.5 + 0.25 * i, -1.0 * i, "nm" if i < navigation else "1/nm", i < navigation)
+        for i, (name, size) in enumerate(zip(names, shape, strict=True))
+    )
+
+
+def make_root(shape=(3, 5, 12, 16), signal_axes=2, dtype=np.uint16, name="signal", fingerprint="f" * 32):
+    """Root over a position-encoded array in memory."""
+    array = encoded(shape, dtype)
+    info = SignalInfo(axes_of(shape, signal_axes), array.dtype)
+
+    def lazy_array():
+        import dask.array as da
+
+        # Chunks of several frames, so that the reference really is a map over whole chunks.
+        return da.from_array(array, chunks=tuple(2 if axis.navigate else -1 for axis in info.axes))
+
+    root = Root(name, "a title", info, ArrayReader(array, signal_axes), {}, (), lazy_array)
+    root.__dict__["fingerprint"] = fingerprint
+    return root
+
+
+@dataclass
+class Served:
+    """A running server and a client of it."""
+
+    url: str
+    client: httpx.Client
+    app: object
+
+    def get(self, path, **kwargs):
+        return self.client.get(path, **kwargs)
+
+
+@contextmanager
+def running(app):
+    """Run an ASGI app under uvicorn on a free port; gives its URL."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
+    thread = Thread(target=server.run, kwargs={"sockets": [listening]})
+    thread.start()
+    try:
+        deadline = time.monotonic() + 30
+        while not server.started:
+            assert thread.is_alive(), "the server ended at start-up"
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+        listening.close()
+
+
+@contextmanager
+def serving(paths, *, public=False, nodes=None, guarded=True, **settings):
+    """Serve `paths` as the command line does; without the guard as plain tiled does."""
+    from tiled.server.app import build_app_from_config
+
+    from tiled_spyde.lane import Guard
+
+    get_settings.cache_clear()
+    config = Config.model_validate(
+        {
+            "trees": [
+                {
+                    "path": "/",
+                    "tree": "tiled_spyde.app:tree",
+                    "args": {"paths": [str(p) for p in paths], "nodes": nodes or {}},
+                }
+            ],
+            "access_control": {"access_policy": "tiled_spyde.access:CredentialPolicy", "args": {}},
+            "authentication": {"single_user_api_key": KEY, "allow_anonymous_access": public},
+            **settings,
+        }
+    )
+    app = build_app_from_config(config)
+    with running(Guard(app) if guarded else app) as url:
+        headers = {} if public else {"Authorization": f"Apikey {KEY}"}
+        with httpx.Client(base_url=url, headers=headers, timeout=60) as client:
+            yield Served(url, client, app)
+    get_settings.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def scans(tmp_path_factory):
+    """A folder with a 4-D scan, a spectrum map, an image, a line scan and files that cannot be read."""
+    import hyperspy.api as hs
+
+    folder = tmp_path_factory.mktemp("scans")
+    for name, shape, kind in (
+        ("scan4d.hspy", (3, 5, 12, 16), hs.signals.Signal2D),
+        ("spectra.hspy", (4, 6, 40), hs.signals.Signal1D),
+        ("image.hspy", (530, 600), hs.signals.Signal2D),
+        ("line.hspy", (7, 33), hs.signals.Signal1D),
+    ):
+        signal_axes = 2 if kind is hs.signals.Signal2D else 1
+        signal = kind(encoded(shape), axes=[_described(a) for a in axes_of(shape, signal_axes)])
+        signal.save(folder / name)
+    (folder / "empty.hspy").touch()
+    (folder / "text.mrc").write_text("this is no image")
+    (folder / "notes.xyz").write_text("an unknown extension")
+    return folder
+
+
+def _described(axis):
+    return {
+        "name": axis.name,
+        "size": axis.size,
+        "scale": axis.scale,
+        "offset": axis.offset,
+        "units": axis.units,
+        "navigate": axis.navigate,
+    }
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    """The folder of real files, which are not ours to publish."""
+    if not SHARED.is_dir():
+        pytest.skip("the folder shared/data with real files is not beside this checkout")
+    return SHARED

@@ -1,0 +1,88 @@
+"""The cache stays within its bytes, and many who ask cost one computation."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+
+from tiled_spyde.cache import Cache, DenseMap
+
+
+def test_the_bound_holds_and_the_oldest_goes_first():
+    cache = Cache(100)
+    for name in "abc":
+        cache.get(name, lambda: np.zeros(40, "u1"))
+    assert (len(cache), cache.size) == (2, 80)
+    assert cache.peek("a") is None
+    cache.get("b", lambda: pytest.fail("b is held"))
+    cache.get("d", lambda: np.zeros(40, "u1"))
+    assert cache.peek("c") is None
+    assert cache.peek("b") is not None
+
+
+def test_what_is_larger_than_the_bound_is_not_held():
+    cache = Cache(10)
+    assert cache.get("large", lambda: np.ones(11, "u1")).sum() == 11
+    assert (len(cache), cache.size) == (0, 0)
+
+
+def test_an_error_reaches_all_who_wait_and_is_forgotten():
+    cache, entered, release = Cache(100), threading.Event(), threading.Event()
+    failures = []
+
+    def fail():
+        entered.set()
+        assert release.wait(10)
+        raise OSError("no")
+
+    def ask():
+        try:
+            cache.get("x", fail)
+        except OSError as error:
+            failures.append(str(error))
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    assert entered.wait(10)
+    release.set()
+    for thread in threads:
+        thread.join()
+    assert failures == ["no"] * 4
+    assert cache.get("x", lambda: np.ones(1)).sum() == 1
+
+
+def test_two_who_need_overlapping_positions_share_them():
+    dense = DenseMap((4, 6), "i8")
+    seen, lock, together = [], threading.Lock(), threading.Barrier(2)
+
+    def compute(positions):
+        with lock:
+            seen.extend(map(tuple, positions.tolist()))
+        together.wait(10)
+        return positions[:, 0] * 10 + positions[:, 1]
+
+    parts = [(slice(0, 3), slice(None)), (slice(2, 4), slice(None))]
+    results = [None, None]
+
+    def ask(i):
+        results[i] = dense.read(parts[i], compute)
+
+    threads = [threading.Thread(target=ask, args=(i,)) for i in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    whole = np.arange(4)[:, None] * 10 + np.arange(6)
+    for part, result in zip(parts, results, strict=True):
+        np.testing.assert_array_equal(result, whole[part])
+    assert len(seen) == len(set(seen)) == 24
+
+
+def test_missing_counts_what_a_part_still_needs():
+    dense = DenseMap((4, 6), "i8")
+    dense.read((slice(0, 4, 2), slice(0, 6, 2)), lambda positions: np.zeros(len(positions)))
+    assert dense.missing((slice(None), slice(None))) == 24 - 6
+    assert dense.missing((slice(0, 1), slice(0, 3, 2))) == 0

@@ -1,0 +1,84 @@
+"""Which files of a folder are sources."""
+
+from __future__ import annotations
+
+import pytest
+
+from tiled_spyde.errors import SourceError
+from tiled_spyde.sources import find_sources
+
+
+def made(folder, *names):
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def found(folder):
+    return [path.relative_to(folder).as_posix() for path in find_sources(folder)]
+
+
+def test_a_folder_is_walked_and_sorted(tmp_path):
+    made(tmp_path, "b.mrc", "a.hspy", "day 2/c.tif", "day 2/deep/d.h5")
+    (tmp_path / "store.zspy/Experiments").mkdir(parents=True)
+    made(tmp_path, "store.zspy/.zgroup", "store.zspy/chunk.mrc")
+    assert found(tmp_path) == ["a.hspy", "b.mrc", "day 2/c.tif", "day 2/deep/d.h5", "store.zspy"]
+
+
+def test_what_is_not_data_is_left_out(tmp_path):
+    made(tmp_path, "a.mrc", ".hidden.mrc", ".git/a.mrc", "notes.txt", "a_truth.json", "README.md", "log.csv")
+    assert found(tmp_path) == ["a.mrc"]
+
+
+def test_an_unknown_file_is_listed_so_that_its_reason_can_be(tmp_path):
+    made(tmp_path, "a.xyz")
+    assert found(tmp_path) == ["a.xyz"]
+
+
+def test_companions_are_opened_by_their_files(tmp_path):
+    made(
+        tmp_path,
+        "m.mib",
+        "m.hdr",
+        "t.emi",
+        "t_1.ser",
+        "t_2.ser",
+        "v_000.tvips",
+        "v_001.tvips",
+        "r.rpl",
+        "r.raw",
+    )
+    made(tmp_path, "d_master.h5", "d_data_000001.h5")
+    assert found(tmp_path) == ["d_master.h5", "m.mib", "r.rpl", "t.emi", "v_000.tvips"]
+
+
+def test_a_companion_without_its_file_is_a_source(tmp_path):
+    made(tmp_path, "lone.hdr", "lone_1.ser", "lone_001.tvips", "lone.raw", "lone_data_000001.h5", "x.h5")
+    assert len(found(tmp_path)) == 6
+
+
+def test_links_may_not_leave_the_folder(tmp_path):
+    made(tmp_path, "outside/secret.mrc", "served/a.mrc", "served/in/b.mrc")
+    served = tmp_path / "served"
+    (served / "out.mrc").symlink_to(tmp_path / "outside/secret.mrc")
+    (served / "out").symlink_to(tmp_path / "outside")
+    (served / "out.zspy").symlink_to(tmp_path / "outside")
+    (served / "loop").symlink_to(served)
+    (served / "dangling.mrc").symlink_to(tmp_path / "nowhere")
+    (served / "inside.mrc").symlink_to(served / "in/b.mrc")
+    assert found(served) == ["a.mrc", "in/b.mrc", "inside.mrc"]
+
+
+def test_a_named_file_is_always_a_source(tmp_path):
+    made(tmp_path, "notes.txt", "m.mib", "m.hdr")
+    (tmp_path / "s.zspy").mkdir()
+    for name in ("notes.txt", "m.hdr", "s.zspy"):
+        assert find_sources(tmp_path / name) == [tmp_path / name]
+
+
+def test_nothing_there(tmp_path):
+    with pytest.raises(SourceError, match=r"Nothing at none: no such file or folder. Check the path"):
+        find_sources(tmp_path / "none")
+    (tmp_path / "empty").mkdir()
+    assert find_sources(tmp_path / "empty") == []

@@ -1,0 +1,266 @@
+"""Nodes as tiled sees them: arrays with metadata, in containers by file and signal.
+
+Everything here but `NodeAdapter.read` and `NodeAdapter.read_block` runs on the event loop, so it only
+looks into snapshots in memory.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+from fastapi import HTTPException
+from tiled.adapters.core import Adapter
+from tiled.adapters.mapping import MapAdapter
+from tiled.ndslice import NDSlice
+from tiled.server.settings import get_settings
+from tiled.structures.array import ArrayStructure, BuiltinDtype
+from tiled.structures.core import Spec, StructureFamily
+
+from tiled_spyde.catalog import Folder, SourceFile
+from tiled_spyde.errors import InvalidSlice, NotFound, SpydeError, TooLarge, status_of
+from tiled_spyde.evaluate import Evaluator, Selection
+from tiled_spyde.recipe import package_versions
+from tiled_spyde.tree import NAVIGATOR, SignalTree
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from tiled_spyde.recipe import Recipe
+    from tiled_spyde.signals import SignalInfo
+
+    Chunks = tuple[tuple[int, ...], ...]
+
+# What `array/full` says it expects: tiled compares it after reading, we before.
+EXPECTED_SHAPE: ContextVar[tuple[int, ...] | None] = ContextVar("EXPECTED_SHAPE", default=None)
+
+# tiled's zarr routes cap a chunk at 10 000 along an axis.
+_LONGEST = 8192
+_TILE = 512
+_MAP_TILE = 32
+_LINE_TILE = 1024
+_ROW_BYTES = 64 * 1024
+# A spectrum that takes longer than this is its own chunk, in seconds.
+_SLOW = 1e-3
+
+_T = TypeVar("_T")
+
+
+def http_error(error: SpydeError) -> HTTPException:
+    """Return the answer for one of our errors."""
+    return HTTPException(status_code=status_of(error) or 422, detail=str(error))
+
+
+class NodeAdapter(Adapter[ArrayStructure]):
+    """One node as a lazily computed array.
+
+    Parameters
+    ----------
+    tree : SignalTree
+        Snapshot the node is taken from.
+    name : str
+        The node's name.
+    evaluator : Evaluator
+        Computes its slices.
+    """
+
+    structure_family = StructureFamily.array
+
+    def __init__(self, tree: SignalTree, name: str, evaluator: Evaluator) -> None:
+        self.recipe = tree.recipes[name]
+        self._tree = tree
+        self._name = name
+        self._evaluator = evaluator
+        super().__init__(structure(self.recipe), specs=[Spec("SignalNode")])
+
+    def metadata(self) -> Any:
+        """Calibration, recipe, key and state, under ``attributes`` (all that zarr v2 shows)."""
+        return {"attributes": attributes(self._tree, self._name)}
+
+    def read(self, slice: NDSlice = NDSlice(...)) -> NDArray[Any]:  # noqa: B008 - tiled's names
+        """Evaluate a slice; a plain tuple is a zarr chunk, which must begin inside the array."""
+        try:
+            if type(slice) is tuple:
+                _refuse_outside(slice, self.structure().shape)
+            return self._evaluate(tuple(slice) or (...,))
+        except SpydeError as error:
+            raise http_error(error) from error
+
+    def read_block(self, block: Any, slice: NDSlice = NDSlice(...)) -> NDArray[Any]:  # noqa: B008
+        """Evaluate a slice of one block."""
+        within = block.slice_from_chunks(self.structure().chunks)
+        try:
+            part = self._evaluate(tuple(within))
+        except SpydeError as error:
+            raise http_error(error) from error
+        return np.asarray(part[tuple(slice)]) if slice else part
+
+    def _evaluate(self, wanted: tuple[Any, ...]) -> NDArray[Any]:
+        selection = Selection.of(wanted, self.structure().shape)
+        _refuse_unexpected(selection.shape, self.recipe.info.dtype.itemsize)
+        if not self.recipe.info.shape:
+            return np.asarray(self._evaluator.read(self.recipe).reshape(1)[wanted])
+        return self._evaluator.read(self.recipe, wanted)
+
+
+class Children(Mapping[str, Any]):
+    """A container's children, made when they are asked for.
+
+    Parameters
+    ----------
+    entries : callable
+        Gives the current snapshot, name to entry.
+    adapt : callable
+        Makes the adapter of an entry from its name.
+    """
+
+    def __init__(self, entries: Callable[[], Mapping[str, _T]], adapt: Callable[[str], Any]) -> None:
+        self._entries = entries
+        self._adapt = adapt
+
+    def __getitem__(self, name: str) -> Any:
+        try:
+            return self._adapt(name)
+        except NotFound as error:
+            raise KeyError(name) from error
+        except SpydeError as error:
+            raise http_error(error) from error
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries())
+
+    def __len__(self) -> int:
+        return len(self._entries())
+
+
+def folder_adapter(folder: Callable[[], Folder], evaluator: Evaluator) -> MapAdapter[Any]:
+    """Container of a folder, which shows what the folder holds at any moment."""
+
+    def adapt(name: str) -> Any:
+        entry = folder().entries.get(name)
+        if entry is None:
+            raise NotFound(name)
+        if isinstance(entry, Folder):
+            return folder_adapter(lambda: entry, evaluator)
+        return file_adapter(entry, evaluator)
+
+    return MapAdapter(Children(lambda: folder().entries, adapt))
+
+
+def file_adapter(file: SourceFile, evaluator: Evaluator) -> MapAdapter[Any]:
+    """Container of a file's signals; one without children where it cannot be read."""
+    if file.error is not None:
+        failed = {"attributes": {"state": "failed", "error": file.error}}
+        return MapAdapter({}, metadata=failed, specs=[Spec("UnreadableFile")])
+
+    def adapt(name: str) -> Any:
+        if name not in file.trees:
+            raise NotFound(name)
+        return tree_adapter(file.trees[name], evaluator)
+
+    return MapAdapter(Children(lambda: file.trees, adapt), metadata={"attributes": {"state": "ready"}})
+
+
+def tree_adapter(tree: SignalTree, evaluator: Evaluator) -> MapAdapter[Any]:
+    """Container of a tree's nodes; ``name@key`` is a pinned address."""
+
+    def adapt(address: str) -> Any:
+        tree.recipe(address)
+        return NodeAdapter(tree, address.partition("@")[0], evaluator)
+
+    shown = {
+        "title": tree.root.title,
+        "signal_type": tree.root.info.signal_type,
+        "navigation_shape": list(tree.root.info.navigation_shape),
+        "signal_shape": list(tree.root.info.signal_shape),
+        "navigator": NAVIGATOR if NAVIGATOR in tree.nodes else None,
+    }
+    nodes = Children(lambda: tree.nodes, adapt)
+    return MapAdapter(nodes, metadata={"attributes": shown}, specs=[Spec("SignalTree")])
+
+
+def attributes(tree: SignalTree, name: str) -> dict[str, Any]:
+    """Describe a node beside its data: JSON without NaN."""
+    node, recipe = tree.nodes[name], tree.recipes[name]
+    return {
+        "axes": [axis.to_json() for axis in recipe.info.axes],
+        "signal_type": recipe.info.signal_type,
+        "title": tree.root.title,
+        "recipe": recipe.to_json(),
+        "key": recipe.key,
+        "state": "stored" if recipe.parent is None else "lazy",
+        "id": node.id,
+        "parent": node.parent,
+        "versions": package_versions(),
+        "metadata": tree.root.metadata,
+        "_ARRAY_DIMENSIONS": list(_dims(recipe.info)),
+    }
+
+
+def structure(recipe: Recipe) -> ArrayStructure:
+    """Shape, dtype (little-endian), chunks and names of the axes; a single number has shape ``(1,)``."""
+    info = recipe.info
+    return ArrayStructure(
+        data_type=BuiltinDtype.from_numpy_dtype(info.dtype.newbyteorder("<")),
+        chunks=_chunks(recipe),
+        shape=info.shape or (1,),
+        dims=_dims(info),
+    )
+
+
+def _dims(info: SignalInfo) -> tuple[str, ...]:
+    return tuple(axis.name for axis in info.axes) or ("value",)
+
+
+def _chunks(recipe: Recipe) -> Chunks:
+    sizes, shape = chunk_shape(recipe), recipe.info.shape or (1,)
+    return tuple(map(_cut, shape, sizes))
+
+
+def chunk_shape(recipe: Recipe) -> tuple[int, ...]:
+    """Shape of a chunk, by the kind of signal (see ``docs/architecture.md``)."""
+    info = recipe.info
+    navigation, signal = info.navigation_shape, info.signal_shape
+    if not info.shape:
+        return (1,)
+    if not navigation:
+        return tuple(min(_TILE, size) for size in signal)
+    ones = (1,) * (len(navigation) - 1)
+    if not signal:
+        tile = (_LINE_TILE,) if len(navigation) == 1 else (_MAP_TILE, _MAP_TILE)
+        return tuple(map(min, (*ones, *tile)[-len(navigation) :], navigation))
+    frame = tuple(min(_LONGEST, size) for size in signal)
+    together = 1
+    if len(signal) == 1 and recipe.seconds <= _SLOW:
+        together = max(1, min(navigation[-1], _ROW_BYTES // max(1, info.frame_bytes)))
+    return (*ones, together, *frame)
+
+
+def _cut(size: int, chunk: int) -> tuple[int, ...]:
+    whole, rest = divmod(size, max(1, chunk))
+    return (chunk,) * whole + ((rest,) if rest else ()) or (0,)
+
+
+def _refuse_outside(chunk: tuple[Any, ...], shape: tuple[int, ...]) -> None:
+    for axis, (part, size) in enumerate(zip(chunk, shape, strict=False)):
+        if not 0 <= part.start < max(size, 1):
+            raise NotFound(
+                f"There is no such chunk: axis {axis} has {size} pixels, the chunk begins at {part.start}."
+            )
+
+
+def _refuse_unexpected(shape: tuple[int, ...], itemsize: int) -> None:
+    expected = EXPECTED_SHAPE.get()
+    if expected is not None and expected != shape:
+        raise InvalidSlice(
+            f"This slice has the shape {shape}, not the expected {expected}. Read the structure again."
+        )
+    size, limit = math.prod(shape) * itemsize, get_settings().response_bytesize_limit
+    if size > limit:
+        raise TooLarge(
+            f"The answer would have {size / 1e6:.0f} MB; the limit is {limit / 1e6:.0f} MB. "
+            "Ask for a smaller slice (?slice=...), or for several."
+        )

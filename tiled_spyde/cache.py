@@ -1,0 +1,155 @@
+"""Computed arrays, remembered by content key within a bound of bytes; many ask, one computes."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from concurrent.futures import Future
+from threading import Condition, Lock
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+
+    from numpy.typing import NDArray
+
+    from tiled_spyde.signals import Region
+
+
+class Cache:
+    """Least-recently-used arrays within a bound of bytes, safe for use from many threads.
+
+    Parameters
+    ----------
+    limit : int
+        Bytes of array data held at most; 0 holds nothing, but still computes once for many.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.size = 0
+        self._held: OrderedDict[Hashable, NDArray[Any]] = OrderedDict()
+        self._in_flight: dict[Hashable, Future[NDArray[Any]]] = {}
+        self._lock = Lock()
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def get(self, key: Hashable, compute: Callable[[], NDArray[Any]]) -> NDArray[Any]:
+        """Return the array of `key`, computing it only when nobody has or is.
+
+        Parameters
+        ----------
+        key : hashable
+            Equal keys mean equal bytes.
+        compute : callable
+            Makes the array. What it raises reaches everyone who waits, and is not remembered.
+
+        Returns
+        -------
+        numpy.ndarray
+            Read-only: others hold it too.
+        """
+        with self._lock:
+            if (held := self._held.get(key)) is not None:
+                self._held.move_to_end(key)
+                return held
+            waiting = self._in_flight.get(key)
+            if waiting is None:
+                mine = self._in_flight[key] = Future()
+        if waiting is not None:
+            return waiting.result()
+        return self._compute(key, compute, mine)
+
+    def peek(self, key: Hashable) -> NDArray[Any] | None:
+        """Return the array of `key` where it is held, without making it younger."""
+        return self._held.get(key)
+
+    def _compute(
+        self, key: Hashable, compute: Callable[[], NDArray[Any]], mine: Future[NDArray[Any]]
+    ) -> NDArray[Any]:
+        try:
+            array = compute()
+            array.flags.writeable = False
+        except BaseException as error:
+            with self._lock:
+                del self._in_flight[key]
+            mine.set_exception(error)
+            raise
+        with self._lock:
+            del self._in_flight[key]
+            self._hold(key, array)
+        mine.set_result(array)
+        return array
+
+    def _hold(self, key: Hashable, array: NDArray[Any]) -> None:
+        if array.nbytes > self.limit:
+            return
+        self._held[key] = array
+        self.size += array.nbytes
+        while self.size > self.limit:
+            _, dropped = self._held.popitem(last=False)
+            self.size -= dropped.nbytes
+
+
+class DenseMap:
+    """One value per position, filled in any order: a strided slice first, the rest when it is asked for.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Navigation shape.
+    dtype : numpy.dtype
+        Of the values.
+    """
+
+    def __init__(self, shape: tuple[int, ...], dtype: Any) -> None:
+        self.values: NDArray[Any] = np.zeros(shape, dtype)
+        self._done = np.zeros(shape, bool)
+        self._claimed = np.zeros(shape, bool)
+        self._change = Condition()
+
+    def read(self, part: Region, compute: Callable[[NDArray[Any]], NDArray[Any]]) -> NDArray[Any]:
+        """Return a copy of ``values[part]``, computing what nobody has computed or is computing.
+
+        Parameters
+        ----------
+        part : tuple of slice
+            One per navigation axis.
+        compute : callable
+            Given positions, shape ``(n, axes)``, returns their ``n`` values. What it raises reaches this
+            caller; others who wait for the same positions try themselves.
+        """
+        while len(mine := self._claim(part)):
+            where = tuple(mine.T)
+            try:
+                values = compute(mine)
+            except BaseException:
+                self._release(where)
+                raise
+            self.values[where] = values
+            self._release(where, done=True)
+        return self.values[part].copy()
+
+    def missing(self, part: Region) -> int:
+        """Count the positions of `part` that are not computed yet."""
+        return int(np.count_nonzero(~self._done[part]))
+
+    def _claim(self, part: Region) -> NDArray[Any]:
+        """Positions to compute here; waits while others compute the rest, empty when all is done."""
+        wanted = np.zeros(self.values.shape, bool)
+        wanted[part] = True
+        with self._change:
+            while True:
+                free = wanted & ~self._done & ~self._claimed
+                if free.any() or self._done[part].all():
+                    self._claimed |= free
+                    return np.argwhere(free)
+                self._change.wait()
+
+    def _release(self, where: tuple[NDArray[Any], ...], done: bool = False) -> None:
+        with self._change:
+            self._claimed[where] = False
+            self._done[where] |= done
+            self._change.notify_all()

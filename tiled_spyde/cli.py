@@ -1,0 +1,195 @@
+"""The command line: ``tiled-spyde serve`` and ``tiled-spyde demo``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import secrets
+import socket
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Thread
+from typing import TYPE_CHECKING, Any
+
+from tiled_spyde import __version__
+from tiled_spyde.errors import SpydeError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+DEFAULT_PORT = 8000
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        status: int = options.run(options)
+    except (SpydeError, OSError, ValueError) as error:
+        print(f"tiled-spyde: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="tiled-spyde", description="Look at microscopy scans from any desk."
+    )
+    parser.add_argument("--version", action="version", version=f"tiled-spyde {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    serve = commands.add_parser("serve", help="serve files and folders, or what a configuration says")
+    serve.add_argument("paths", nargs="*", metavar="PATH", help="scans, images, spectra, or folders of them")
+    serve.add_argument("--config", metavar="FILE", type=Path, help="a configuration (YAML) instead of paths")
+    serve.add_argument("--public", action="store_true", help="everyone who can connect may read")
+    serve.add_argument("--api-key", metavar="KEY", help="letters and digits; made up when left out")
+    _add_address(serve, DEFAULT_PORT)
+    serve.set_defaults(run=_serve)
+
+    demo = commands.add_parser("demo", help="make a synthetic scan, serve it and open the viewer")
+    demo.add_argument("--once", action="store_true", help="go through a tour, save screenshots, and end")
+    demo.add_argument("--offscreen", action="store_true", help="without a display")
+    demo.add_argument("--screenshots", metavar="DIR", type=Path, help="where the tour saves them")
+    _add_address(demo, 0)
+    demo.set_defaults(run=_demo)
+    return parser
+
+
+def _add_address(parser: argparse.ArgumentParser, port: int) -> None:
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=port, help="0 takes a free one (default: %(default)s)")
+
+
+def _serve(options: argparse.Namespace) -> int:
+    if bool(options.paths) == bool(options.config):
+        raise ValueError("Give either PATHs or --config FILE.")
+    listening = _listen(options.host, options.port)
+    key = options.api_key or os.environ.get("TILED_SINGLE_USER_API_KEY") or secrets.token_hex(16)
+    if not key.isalnum():
+        raise ValueError("--api-key may have letters and digits only.")
+    config = _config(options, key)
+    app, given = _build(config)
+    print(_welcome(_url(listening), given, config.authentication.allow_anonymous_access), flush=True)
+    _server(app).run(sockets=[listening])
+    return 0
+
+
+def _config(options: argparse.Namespace, key: str) -> Any:
+    from tiled.config import parse_configs
+
+    from tiled_spyde.app import config_for
+
+    if not options.config:
+        return config_for(options.paths, api_key=key, public=options.public)
+    if not options.config.exists():
+        raise ValueError(f"There is no configuration at {options.config}.")
+    config = parse_configs(options.config)
+    if options.public:
+        config.authentication.allow_anonymous_access = True
+    if options.api_key or not (config.authentication.single_user_api_key or config.authentication.providers):
+        config.authentication.single_user_api_key = key
+    return config
+
+
+def _build(config: Any) -> tuple[Any, str | None]:
+    """Return the app of `config`, and the key to show (none where people log in)."""
+    from tiled_spyde.app import build
+
+    authentication = config.authentication
+    return build(config), None if authentication.providers else authentication.single_user_api_key
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from tiled.config import parse_configs
+
+    has_display = any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
+    alone = options.once or options.offscreen or not has_display
+    config = parse_configs(_demo_config())
+    key = config.authentication.single_user_api_key = secrets.token_hex(16)
+    app, _ = _build(config)
+    listening = _listen(options.host, options.port)
+    url = _url(listening)
+    print(_welcome(url, key, public=False), flush=True)
+    with _serving(app, listening):
+        command = [sys.executable, "-m", "viewer", url, "--api-key", key]
+        if alone:
+            command += ["--tour", str(options.screenshots or _screenshot_folder())]
+        environment = dict(os.environ)
+        if options.offscreen or not has_display:
+            environment["QT_QPA_PLATFORM"] = "offscreen"
+        return subprocess.run(command, env=environment, check=False).returncode  # noqa: S603 - our own viewer
+
+
+def _demo_config() -> Path:
+    """Find the demo's configuration: beside the package in a checkout, in the prefix when installed."""
+    here = Path(__file__).resolve().parent.parent / "config" / "demo.yml"
+    installed = Path(sys.prefix) / "share" / "tiled-spyde" / "demo.yml"
+    return here if here.exists() else installed
+
+
+def _screenshot_folder() -> Path:
+    from tiled_spyde.demo import cache_folder
+
+    return cache_folder() / "screenshots"
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except (OSError, OverflowError) as error:
+        listening.close()
+        raise ValueError(f"Cannot listen on {host}:{port}: {error}. Try another --port.") from error
+    return listening
+
+
+def _url(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
+    return f"http://{shown}:{port}"
+
+
+def _welcome(url: str, key: str | None, public: bool) -> str:
+    in_url = f"?api_key={key}" if key and not public else ""
+    for_viewer = f" --api-key {key}" if key and not public else ""
+    for_curl = f" -H 'Authorization: Apikey {key}'" if key and not public else ""
+    return "\n".join(
+        (
+            f"tiled-spyde {__version__} serves at {url}",
+            f"  viewer    tiled-spyde-viewer {url}{for_viewer}",
+            f"  browser   {url}/ui/{in_url}",
+            f"  python    tiled.client.from_uri('{url}/api/v1{in_url}')",
+            f"  curl      curl{for_curl} {url}/api/v1/search/",
+            *(["  making nodes needs the key: " + key] if key and public else []),
+        )
+    )
+
+
+def _server(app: Any) -> Any:
+    import uvicorn
+
+    return uvicorn.Server(
+        uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=3)
+    )
+
+
+@contextmanager
+def _serving(app: Any, listening: socket.socket) -> Iterator[None]:
+    server = _server(app)
+    thread = Thread(target=server.run, kwargs={"sockets": [listening]}, name="server")
+    thread.start()
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

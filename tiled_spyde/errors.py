@@ -1,0 +1,65 @@
+"""Everything that can go wrong, as a tree, and the HTTP status of each branch.
+
+A message says what failed, why, and what to do about it: it reaches people as it stands.
+"""
+
+from __future__ import annotations
+
+
+class SpydeError(Exception):
+    """Base of all errors that are an answer rather than a fault of ours."""
+
+
+class SourceError(SpydeError):
+    """A file, or a frame of it, cannot be read."""
+
+
+class SourceChanged(SourceError):
+    """A file is not the one that was opened: replaced, rewritten or gone."""
+
+
+class NotFound(SpydeError):
+    """There is no such tree, node or chunk."""
+
+
+class Gone(SpydeError):
+    """A pinned address whose recipe is no longer the node's."""
+
+
+class NameTaken(SpydeError):
+    """A node of that name exists and is another one."""
+
+
+class InvalidOperation(SpydeError):
+    """An operation that is unknown, does not fit the signal, or has parameters out of bounds."""
+
+
+class InvalidSlice(SpydeError):
+    """A slice or an expected shape that does not fit the array."""
+
+
+class TooLarge(SpydeError):
+    """More than the server answers or computes in one request."""
+
+
+class ComputeError(SpydeError):
+    """An operation failed on the data of one frame."""
+
+
+# Looked up along an exception's bases, so a new branch inherits its parent's status.
+STATUS: dict[type[Exception], int] = {
+    SourceError: 422,
+    SourceChanged: 410,
+    NotFound: 404,
+    Gone: 410,
+    NameTaken: 409,
+    InvalidOperation: 422,
+    InvalidSlice: 422,
+    TooLarge: 400,
+    ComputeError: 422,
+}
+
+
+def status_of(error: BaseException) -> int | None:
+    """HTTP status for `error`, or None where it is not one of ours."""
+    return next((STATUS[base] for base in type(error).__mro__ if base in STATUS), None)

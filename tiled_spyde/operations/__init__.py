@@ -1,0 +1,71 @@
+"""Registered operations: what a person can do to a signal.
+
+An operation is one class in one of the files here: its fields are the parameters, `output` declares
+what comes out, `function` gives what runs on one frame. A new one needs no other change.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from tiled_spyde.errors import InvalidOperation
+from tiled_spyde.operations.base import Operation
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")
+
+REGISTRY: dict[str, type[Operation]] = {
+    operation.name: operation for operation in sorted(Operation.__subclasses__(), key=lambda o: o.name)
+}
+
+
+def build(name: str, parameters: Mapping[str, Any]) -> Operation:
+    """Make the operation `name` with `parameters`, which come from outside.
+
+    Raises
+    ------
+    InvalidOperation
+        Unknown operation, or a parameter that is unknown, of the wrong type or out of bounds; the
+        message names it and says what is allowed.
+    """
+    if name not in REGISTRY:
+        raise InvalidOperation(f"There is no operation {name!r}. There are: {', '.join(REGISTRY)}.")
+    try:
+        return REGISTRY[name].model_validate_json(json.dumps(parameters))
+    except ValidationError as error:
+        raise InvalidOperation(f"{name}: {_explain(error)}") from None
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidOperation(f"{name}: the parameters are not plain JSON: {error}") from None
+
+
+def describe() -> list[dict[str, Any]]:
+    """List every operation: name, summary, JSON schema of its parameters, and what it accepts."""
+    return [
+        {
+            "name": name,
+            "version": operation.version,
+            "summary": operation.summary(),
+            "accepts": {"signal_dimensions": list(operation.signal_dimensions)},
+            "parameters": operation.model_json_schema(),
+        }
+        for name, operation in REGISTRY.items()
+    ]
+
+
+def _explain(error: ValidationError) -> str:
+    problems = error.errors(include_url=False, include_context=False)
+    more = "" if len(problems) <= 5 else f"; and {len(problems) - 5} more"
+    return "; ".join(map(_sentence, problems[:5])) + more
+
+
+def _sentence(problem: Any) -> str:
+    where = ".".join(map(str, problem["loc"])) or "parameters"
+    return f"{where}: {problem['msg'].removeprefix('Value error, ')} (got {str(problem['input'])[:80]})"

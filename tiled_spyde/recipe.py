@@ -1,0 +1,111 @@
+"""A node resolved down to its source: immutable, hashable, all that is needed to compute."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import cache, cached_property
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+from tiled_spyde.errors import InvalidOperation
+
+if TYPE_CHECKING:
+    from tiled_spyde.operations.base import FrameFunction, Operation
+    from tiled_spyde.signals import SignalInfo
+    from tiled_spyde.sources import Root
+
+MAX_STEPS = 64
+
+# Whose versions decide the bytes of a computed frame.
+COMPUTING_PACKAGES = ("numpy", "scipy", "scikit-image", "rosettasciio", "tiled-spyde")
+
+
+class Recipe:
+    """A root and the operations applied to it, one frame at a time.
+
+    Parameters
+    ----------
+    root : Root
+        The signal in a file.
+    parent : Recipe or None
+        What `operation` is applied to; None for the root itself.
+    operation : Operation or None
+        The last step.
+
+    Raises
+    ------
+    InvalidOperation
+        The operation does not fit the parent's signal, or the chain is too long.
+    """
+
+    def __init__(self, root: Root, parent: Recipe | None = None, operation: Operation | None = None) -> None:
+        self.root = root
+        self.parent = parent
+        self.operation = operation
+        self.length: int = 0 if parent is None else parent.length + 1
+        self.info: SignalInfo = root.info if parent is None else self._declared()
+
+    def then(self, operation: Operation) -> Recipe:
+        """Return the recipe that applies `operation` to this one's frames."""
+        return Recipe(self.root, self, operation)
+
+    @cached_property
+    def function(self) -> FrameFunction:
+        """Last step's function on one frame of the parent."""
+        if self.parent is None or self.operation is None:
+            raise InvalidOperation("A root has no operation.")
+        return self.operation.function(self.parent.info)
+
+    @cached_property
+    def seconds(self) -> float:
+        """Estimated time for one frame from the root, on one core."""
+        if self.parent is None or self.operation is None:
+            return 0.0
+        return self.parent.seconds + self.operation.seconds(self.parent.info)
+
+    @cached_property
+    def key(self) -> str:
+        """Content key: equal keys mean equal bytes, on every host. The first call reads samples of the file."""
+        if self.parent is None:
+            return _digest(self.root.fingerprint, self.root.name, package_versions())
+        return _digest(self.parent.key, *self.to_json()[-1:])
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """Return the steps from the root, each with every parameter."""
+        if self.parent is None or self.operation is None:
+            return []
+        step = {
+            "operation": self.operation.name,
+            "version": self.operation.version,
+            "parameters": self.operation.model_dump(mode="json"),
+        }
+        return [*self.parent.to_json(), step]
+
+    def _declared(self) -> SignalInfo:
+        if self.parent is None or self.operation is None:
+            raise InvalidOperation("An operation needs a parent.")
+        if self.length > MAX_STEPS:
+            raise InvalidOperation(
+                f"A chain has at most {MAX_STEPS} steps; this one would have {self.length}."
+            )
+        self.operation.check(self.parent.info)
+        return self.operation.output(self.parent.info)
+
+
+@cache
+def package_versions() -> dict[str, str]:
+    """Versions of the packages that compute."""
+    return {name: _version(name) for name in COMPUTING_PACKAGES}
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _digest(*parts: Any) -> str:
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

@@ -1,0 +1,19 @@
+"""From a path to named root signals, and readers that touch one frame at a time.
+
+The path of a source:
+
+1. `find_sources` walks what a person named and gives the files that are sources.
+2. `open_source` asks rosettasciio what is in one of them. No pixel is read.
+3. `calibration` turns what rosettasciio says into axes in array order: the one place that does.
+4. Where it is known how the frames lie in the file, a reader of this package takes them from
+   there (`raw`, `arrays`); everything else goes through dask, one frame at a time.
+"""
+
+from __future__ import annotations
+
+from tiled_spyde.sources.files import File
+from tiled_spyde.sources.finding import find_sources
+from tiled_spyde.sources.opening import open_source
+from tiled_spyde.sources.root import Root
+
+__all__ = ["File", "Root", "find_sources", "open_source"]

@@ -1,0 +1,195 @@
+"""What readers say of axes, turned into axes in array order: the one place that does.
+
+A file's axes come nameless, with units spelt in many ways, in any order and with scales of zero.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tiled_spyde.errors import SourceError
+from tiled_spyde.signals import Axis, SignalInfo
+from tiled_spyde.sources.files import plain_text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+# Units that say nothing: an axis with one of them, or with none, is uncalibrated.
+_NO_UNITS = {
+    "",
+    "-",
+    "?",
+    "1",
+    "a.u.",
+    "none",
+    "pixel",
+    "pixels",
+    "px",
+    "undefined",
+    "<undefined>",
+    "channel",
+}
+_NAMES = {
+    "micron": "µm", "microns": "µm", "micrometer": "µm", "micrometre": "µm", "um": "µm",
+    "nanometer": "nm", "nanometre": "nm", "angstrom": "Å", "angstroms": "Å", "ang": "Å",
+    "sec": "s", "second": "s", "seconds": "s", "degree": "°", "degrees": "°", "deg": "°",
+    "electron volt": "eV", "ev": "eV", "kev": "keV",
+}  # fmt: skip
+_DATACUBE = {"rx", "ry", "qx", "qy"}
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A signal's axes, and for each axis of the stored array whether it is a navigation axis."""
+
+    info: SignalInfo
+    navigate: tuple[bool, ...]
+    order: tuple[int, ...]
+
+    @property
+    def in_order(self) -> bool:
+        """Whether the array is stored in the order of the axes."""
+        return list(self.order) == sorted(self.order)
+
+
+def describe(
+    axes: Sequence[Mapping[str, Any]], shape: Sequence[int], dtype: np.dtype[Any], signal: Mapping[str, Any]
+) -> Described:
+    """Return what is known of a signal, navigation axes first.
+
+    Parameters
+    ----------
+    axes : sequence of mapping
+        rosettasciio's axes, one for each axis of the array, in its order.
+    shape : sequence of int
+        Shape of the array.
+    dtype : numpy.dtype
+        As stored.
+    signal : mapping
+        ``metadata["Signal"]`` of hyperspy.
+
+    Raises
+    ------
+    SourceError
+        The array holds something else than numbers, or nothing, or its axes do not fit it.
+    """
+    _check(axes, shape, dtype)
+    navigate = _navigate(axes, signal)
+    order = tuple(sorted(range(len(shape)), key=lambda position: not navigate[position]))
+    converted = [_axis(axes[at], int(shape[at]), navigate[at]) for at in order]
+    native = dtype.newbyteorder("=")
+    kind = plain_text(signal.get("signal_type") or "")
+    return Described(SignalInfo(_named(converted), native, kind), navigate, order)
+
+
+def _check(axes: Sequence[Any], shape: Sequence[int], dtype: np.dtype[Any]) -> None:
+    if dtype.names is not None and set(dtype.names) <= set("RGBA"):
+        raise SourceError(
+            f"its pixels are colours ({', '.join(dtype.names)}), not numbers. Save it in shades of grey."
+        )
+    if dtype.kind not in "biufc":
+        raise SourceError(f"it holds {dtype} values, not numbers. Save numbers of one size per position.")
+    if len(axes) != len(shape):
+        raise SourceError(f"it says {len(axes)} axes for an array of shape {tuple(shape)}. Save it again.")
+    if not shape or 0 in shape:
+        raise SourceError(f"it holds no pixel: its shape is {tuple(shape)}. Acquire or save it again.")
+
+
+def _navigate(axes: Sequence[Mapping[str, Any]], signal: Mapping[str, Any]) -> tuple[bool, ...]:
+    if all("navigate" in axis for axis in axes):
+        said = tuple(bool(axis["navigate"]) for axis in axes)
+        names = [str(axis.get("name")).lower().replace("_", "") for axis in axes]
+        if not any(said) and set(names) == _DATACUBE and len(names) == 4:
+            return tuple(name.startswith("r") for name in names)  # py4DSTEM: R is the scan, Q the pattern
+        return said
+    dimension = {"spectrum": 1, "image": 2}.get(str(signal.get("record_by")), len(axes))
+    return tuple(position < len(axes) - dimension for position in range(len(axes)))
+
+
+def _axis(axis: Mapping[str, Any], size: int, navigate: bool) -> Axis:
+    name = clean_name(axis.get("name"))
+    units = clean_units(axis.get("units"))
+    values = axis.get("axis")
+    if values is not None:
+        numbers = tuple(float(value) for value in np.asarray(values).ravel())
+        if len(numbers) == size and all(map(math.isfinite, numbers)):
+            return Axis(name, size, units=units, navigate=navigate, values=numbers)
+    if "expression" in axis:  # evaluating what a file says is running its code
+        return Axis(name, size, navigate=navigate)
+    scale, offset = _number(axis.get("scale", 1.0)), _number(axis.get("offset", 0.0))
+    if not scale or offset is None:
+        return Axis(name, size, navigate=navigate)
+    return Axis(name, size, scale, offset, units, navigate)
+
+
+def _number(value: Any) -> float | None:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _named(axes: Sequence[Axis]) -> tuple[Axis, ...]:
+    """Return `axes` with a name for each, unique in the signal."""
+    roles = [axis.navigate for axis in axes]
+    defaults = {role: _defaults(role, roles.count(True), roles.count(False)) for role in (True, False)}
+    given = {axis.name for axis in axes}
+    taken: set[str] = set()
+    named = []
+    for axis in reversed(axes):
+        default = defaults[axis.navigate].pop()
+        name = _free(axis.name, taken) if axis.name else _free(default, taken | given)
+        taken.add(name)
+        named.append(replace(axis, name=name))
+    return tuple(reversed(named))
+
+
+def _defaults(navigate: bool, navigation: int, signal: int) -> list[str]:
+    """Return names for the axes of one role, for a scan of so many navigation and signal axes."""
+    if navigate:
+        names, count = (["z"] if navigation == 1 and signal > 1 else ["t", "z", "y", "x"]), navigation
+    elif signal == 1:
+        names, count = ["channel"], signal
+    else:
+        names, count = (["kz", "ky", "kx"] if navigation > 1 else ["z", "y", "x"]), signal
+    return [*(f"axis_{number}" for number in range(count - len(names))), *names]
+
+
+def _free(name: str, taken: set[str]) -> str:
+    number, candidate = 2, name
+    while candidate in taken:
+        candidate, number = f"{name}_{number}", number + 1
+    return candidate
+
+
+def clean_name(name: Any) -> str:
+    """Return the name of an axis, empty where the file gives none."""
+    text = plain_text(name).strip() if isinstance(name, str) else ""
+    return "" if text.lower() in {"", "undefined", "<undefined>", "none"} else text[:64]
+
+
+def clean_units(units: Any) -> str | None:
+    """Return units as the field writes them, None where there are none.
+
+    Examples
+    --------
+    >>> clean_units("$nm$"), clean_units("1 / nm"), clean_units("A^-1"), clean_units("px")
+    ('nm', '1/nm', '1/Å', None)
+    """
+    if not isinstance(units, str):
+        return None
+    text = plain_text(units).replace("\\mathrm", "").replace("\\mu", "µ").replace("μ", "µ")
+    text = re.sub(r"[{}$\0\s_]+", "", text).replace("**", "^")
+    if text.lower() in _NO_UNITS:
+        return None
+    inverse = re.fullmatch(r"1/(.+)|(.+?)\^?(?:-1|⁻¹)", text)
+    if inverse:
+        base = clean_units(inverse[1] or inverse[2])
+        return f"1/{'Å' if base == 'A' else base}" if base else None  # nobody counts per ampere
+    return _NAMES.get(text.lower(), text)[:32]

@@ -1,0 +1,156 @@
+"""Member files of a source: whether they are still the ones opened, and what tells them from others."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+from tiled_spyde.errors import SourceChanged, SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+MIB = 1 << 20
+_SAMPLES = 8  # pieces of one MiB between the first and the last, evenly spaced
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """One file as it was when its source was opened.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Absolute path.
+    name : str
+        Path relative to the folder of the source, with ``/``: the same on every host.
+    size : int
+        In bytes.
+    mtime_ns, inode : int
+        Together with `size` they say whether the file at `path` is still this one.
+    folder : bool
+        It is a folder of a store rather than a file.
+    """
+
+    path: Path
+    name: str
+    size: int
+    mtime_ns: int
+    inode: int
+    folder: bool = False
+
+    @classmethod
+    def at(cls, path: Path, folder: Path) -> File:
+        """Describe the file at `path`, which lies in `folder`.
+
+        Raises
+        ------
+        SourceError
+            There is no file, or it is a device, a pipe or the like.
+        """
+        try:
+            found = path.stat()
+        except OSError as error:
+            why = "it is a link that leads nowhere" if path.is_symlink() else str(error.strerror).lower()
+            raise SourceError(
+                f"Cannot open {path.name}: {why}. Check the path and who may read it."
+            ) from error
+        if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
+            raise SourceError("it is not a regular file. Name a data file.")
+        name = plain_text(path.relative_to(folder).as_posix())
+        is_folder = stat.S_ISDIR(found.st_mode)
+        return cls(path, name, found.st_size, found.st_mtime_ns, found.st_ino, is_folder)
+
+    def matches(self, found: os.stat_result) -> bool:
+        """Whether `found` describes this file."""
+        return (found.st_mtime_ns, found.st_size, found.st_ino) == (self.mtime_ns, self.size, self.inode)
+
+    def check(self) -> None:
+        """Raise SourceChanged unless the file at this path is still this one (about 2 µs)."""
+        try:
+            found = os.stat(self.path)
+        except OSError as error:
+            raise self.changed("is gone") from error
+        if not self.matches(found):
+            raise self.changed("has changed")
+
+    def open(self) -> int:
+        """Return a descriptor of this very file, to be closed by the caller.
+
+        Raises
+        ------
+        SourceChanged
+            The path leads to another file now, or to none.
+        """
+        try:
+            descriptor = os.open(self.path, os.O_RDONLY)
+        except OSError as error:
+            raise self.changed("cannot be opened any more") from error
+        if self.matches(os.fstat(descriptor)):
+            return descriptor
+        os.close(descriptor)
+        raise self.changed("has changed")
+
+    def changed(self, what: str) -> SourceChanged:
+        """Return the error to raise when this file `what` ("is gone")."""
+        return SourceChanged(f"{self.name} {what} since it was opened. Open it again.")
+
+
+def plain_text(text: object) -> str:
+    """Return `text` with what is no Unicode replaced: names of files and fields can be any bytes."""
+    return str(text).encode("utf-8", "replace").decode()
+
+
+def digest(files: Iterable[File], salt: str = "") -> str:
+    """Return a hash of the names, sizes and sampled contents of `files`.
+
+    Of each file the first, the last and up to eight MiB between are read: a few milliseconds for a
+    file in memory, and never more than 10 MiB of one.
+
+    Parameters
+    ----------
+    files : iterable of File
+        Members of one source. Folders count by their names only.
+    salt : str
+        Tells signals of the same files apart.
+
+    Returns
+    -------
+    str
+        32 hexadecimal digits, the same on every host.
+
+    Raises
+    ------
+    SourceChanged
+        A file is not the one that was opened.
+    """
+    summed = blake2b(salt.encode(), digest_size=16)
+    for file in files:
+        size = 0 if file.folder else file.size
+        summed.update(f"\0{file.name}\0{size}\0".encode())
+        if size:
+            _sample(file, summed)
+    return summed.hexdigest()
+
+
+def _sample(file: File, summed: blake2b) -> None:
+    descriptor = file.open()
+    try:
+        for start in _starts(file.size):
+            summed.update(os.pread(descriptor, MIB, start))
+        file.check()
+    except OSError as error:
+        raise SourceError(f"Cannot read {file.name}: {error.strerror}.") from error
+    finally:
+        os.close(descriptor)
+
+
+def _starts(size: int) -> list[int]:
+    if size <= (_SAMPLES + 2) * MIB:
+        return list(range(0, size, MIB))
+    last = size - MIB
+    return [last * step // (_SAMPLES + 1) for step in range(_SAMPLES + 2)]

@@ -1,0 +1,171 @@
+"""Opening a source: what rosettasciio says of a file becomes roots with the fastest reader that fits."""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tiled_spyde.errors import SourceError
+from tiled_spyde.sources import formats
+from tiled_spyde.sources.arrays import ArrayFrames, DaskFrames, Hdf5Frames, TiffFrames
+from tiled_spyde.sources.blocks import dask_array
+from tiled_spyde.sources.calibration import Described, describe
+from tiled_spyde.sources.files import File, plain_text
+from tiled_spyde.sources.metadata import to_json, with_mapped
+from tiled_spyde.sources.quiet import quiet
+from tiled_spyde.sources.raw import RawFrames
+from tiled_spyde.sources.root import Root
+
+if TYPE_CHECKING:
+    from tiled_spyde.signals import FrameReader
+    from tiled_spyde.sources.formats import Found
+
+_LARGEST = 256 << 20  # bytes of a signal that its reader can only read as a whole
+
+
+def open_source(path: Path) -> tuple[Root, ...]:
+    """Return the signals in the source at `path`; no pixel is read.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        A data file or a ``.zspy`` folder.
+
+    Raises
+    ------
+    SourceError
+        It cannot be opened. The message says why, and what to do.
+    """
+    path = Path(path).absolute()
+    try:
+        with quiet():
+            return _open(path)
+    except SourceError as error:
+        raise SourceError(_about(path, str(error))) from error
+    except OSError as error:
+        raise SourceError(_about(path, f"{error.strerror or error}. Is it complete?")) from error
+    except Exception as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise SourceError(
+            _about(path, f"{lines[0][:200].rstrip('.')}. Is it complete, and what its name says?")
+        ) from error
+
+
+def _about(path: Path, why: str) -> str:
+    return why if why.startswith("Cannot open") else f"Cannot open {plain_text(path.name)}: {plain_text(why)}"
+
+
+def _open(path: Path) -> tuple[Root, ...]:
+    here = File.at(path, path.parent)
+    if not os.access(path, os.R_OK):
+        raise SourceError("permission denied. Ask its owner to let you read it.")
+    if here.folder and path.suffix.lower() != ".zspy":
+        raise SourceError("it is a folder. Name the files in it.")
+    if not here.folder and here.size == 0:
+        raise SourceError("it is empty. Copy it again.")
+    asked = formats.ask(path)
+    roots: list[Root] = []
+    refused = SourceError("there is no signal in it. Save it again with the program it is from.")
+    try:
+        for number, found in enumerate(asked):
+            try:
+                roots.append(_root(path, number, found))
+            except SourceError as error:
+                refused = error  # a table of peaks beside an image must not cost the image
+    finally:
+        if not any(isinstance(root.reader, DaskFrames) for root in roots):
+            for found in asked:
+                formats.release(found)
+    here.check()
+    if not roots:
+        raise refused
+    return _uniquely_named(roots)
+
+
+def _root(path: Path, number: int, found: Found) -> Root:
+    signal = _processed(found.signal)
+    metadata = with_mapped(
+        signal["metadata"], signal.get("original_metadata") or {}, signal.get("mapping") or {}
+    )
+    data = signal["data"]
+    described = describe(signal["axes"], data.shape, data.dtype, metadata.get("Signal") or {})
+    files = tuple(File.at(member, path.parent) for member in found.members)
+    reader = _reader(found, data, files, described)
+    title = plain_text((metadata.get("General") or {}).get("title") or "")
+    whole = isinstance(reader, RawFrames | TiffFrames)
+    return Root(
+        name=_safe(title),
+        title=title,
+        info=described.info,
+        reader=reader,
+        metadata=to_json(metadata),
+        files=files,
+        lazy_array=partial(dask_array, reader, described.info)
+        if whole
+        else partial(_asked_again, path, number, described),
+    )
+
+
+def _reader(found: Found, data: Any, files: tuple[File, ...], described: Described) -> FrameReader:
+    info, navigate = described.info, described.navigate
+    if found.place is not None and described.in_order and found.place.holds(info):
+        return RawFrames(files[0], found.place, info)
+    if isinstance(data, np.ndarray):
+        if data.nbytes > _LARGEST:
+            raise SourceError(f"it can only be read as a whole, {data.nbytes} bytes. Save it as .hspy.")
+        return ArrayFrames(files, data, navigate, info)
+    if found.series is not None and described.in_order:
+        return TiffFrames(files, found.series, navigate, info)
+    beneath = formats.array_beneath(data)
+    if formats.is_hdf5(beneath):
+        return Hdf5Frames(files, beneath.name, navigate, info)
+    if formats.is_zarr(beneath):
+        return ArrayFrames(files, beneath, navigate, info)
+    return DaskFrames(files, data, navigate, info)
+
+
+def _processed(signal: dict[str, Any]) -> dict[str, Any]:
+    """Return `signal` after what its reader wants done to the finished hyperspy signal."""
+    if not signal.get("post_process"):
+        return signal
+    from hyperspy.io import dict2signal
+
+    metadata = signal["metadata"]
+    kind = metadata.get("Signal") or {}
+    # Without its type: some types would import packages that take many seconds.
+    plain = metadata | {"Signal": {**kind, "signal_type": ""}}
+    made = dict2signal({**signal, "metadata": plain, "models": {}}, lazy=True)
+    axes = list(made.axes_manager.as_dictionary().values())
+    return {**signal, "metadata": metadata | {"Signal": kind}, "data": made.data, "axes": axes}
+
+
+def _asked_again(path: Path, number: int, described: Described) -> Any:
+    """Return the dask array of a signal in array order, from a file opened for it."""
+    import dask.array as da
+
+    with quiet():
+        data = _processed(formats.ask(path)[number].signal)["data"]
+    array = da.asarray(data)  # type: ignore[no-untyped-call]
+    return array.transpose(described.order).astype(described.info.dtype)
+
+
+def _uniquely_named(roots: list[Root]) -> tuple[Root, ...]:
+    named: dict[str, Root] = {}
+    for root in roots:
+        name, count = root.name, 2
+        while name in named:
+            name, count = f"{root.name}_{count}", count + 1
+        named[name] = root if name == root.name else replace(root, name=name)
+    return tuple(named.values())
+
+
+def _safe(title: str) -> str:
+    plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode()
+    return re.sub(r"[^A-Za-z0-9.-]+", "_", plain)[:64].strip("._-") or "signal"

@@ -1,0 +1,143 @@
+"""Frames that lie uncompressed at computed places in a file, read with ``pread``.
+
+Never through a memory map: one of a 20 GB scan grows to 18.5 GB of resident memory, and a file
+that is truncated under a map kills the process.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tiled_spyde.errors import SourceError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from tiled_spyde.signals import Index, Region, SignalInfo
+    from tiled_spyde.sources.files import File
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in a file the frames of a signal lie, one after the other in array order.
+
+    Parameters
+    ----------
+    offset : int
+        Of the first pixel of the first frame, in bytes.
+    dtype : numpy.dtype
+        As stored, byte order included.
+    frames, pixels : int
+        Number of frames that the file claims, and of pixels in one. Without gaps their product
+        alone counts.
+    gap : int
+        Bytes between two frames: a header for each.
+    flipped : bool
+        The first signal axis is stored from its last index to its first.
+    """
+
+    offset: int
+    dtype: np.dtype[Any]
+    frames: int
+    pixels: int
+    gap: int = 0
+    flipped: bool = False
+
+    def holds(self, info: SignalInfo) -> bool:
+        """Whether frames as `info` declares them can lie here."""
+        if self.dtype.newbyteorder("=") != info.dtype:
+            return False
+        if self.gap or self.flipped:
+            frames, pixels = math.prod(info.navigation_shape), math.prod(info.signal_shape)
+            return pixels == self.pixels and frames <= self.frames
+        return math.prod(info.shape) == self.frames * self.pixels
+
+
+class RawFrames:
+    """Reads frames from a `Place`. It opens the file for each read, so it holds and locks nothing.
+
+    Parameters
+    ----------
+    file : File
+        The file with the frames.
+    place : Place
+        Where they are.
+    info : SignalInfo
+        What they are; its axes are in the order of the file.
+    """
+
+    def __init__(self, file: File, place: Place, info: SignalInfo) -> None:
+        self._file = file
+        self._place = place
+        self._info = info
+        self._navigation_shape = info.navigation_shape
+        self._signal_shape = info.signal_shape or (1,)
+        self._row = math.prod(self._signal_shape[1:]) * info.dtype.itemsize
+        self._pitch = info.frame_bytes + place.gap
+
+    def read(self, index: Index, region: Region = ()) -> NDArray[Any]:
+        """Return ``frame[region]`` at `index`; see `tiled_spyde.signals.FrameReader`."""
+        start = self._place.offset + linear(index, self._navigation_shape) * self._pitch
+        rows = self._stored_rows(region)
+        block = np.empty((rows.stop - rows.start, *self._signal_shape[1:]), self._place.dtype)
+        self._fill(block, start + rows.start * self._row, index)
+        if self._place.flipped:
+            block = block[::-1]
+        part = block[(slice(None, None, rows.step), *region[1:])]
+        if not self._info.signal_shape:
+            part = part.reshape(())
+        return np.array(part, self._info.dtype, order="C", copy=None)
+
+    def _stored_rows(self, region: Region) -> slice:
+        """Return the rows to read: from the first to behind the last as stored, and the step."""
+        size = self._signal_shape[0]
+        wanted = range(size)[region[0]] if region else range(size)
+        if not wanted:
+            return slice(0, 0, 1)
+        first, last = wanted[0], wanted[-1]
+        if self._place.flipped:
+            first, last = size - 1 - last, size - 1 - first
+        return slice(first, last + 1, wanted.step)
+
+    def _fill(self, block: NDArray[Any], start: int, index: Index) -> None:
+        wanted = block.reshape(-1).view(np.uint8).data
+        descriptor = self._file.open()
+        try:
+            got = 0
+            while got < len(wanted):
+                read = os.preadv(descriptor, [wanted[got:]], start + got)
+                if read == 0:
+                    raise SourceError(
+                        f"{self._file.name} is truncated: frame {index} ends at byte {start + len(wanted)}, "
+                        f"the file at {start + got}. Copy it again, or crop to the frames that are there."
+                    )
+                got += read
+            if not self._file.matches(os.fstat(descriptor)):
+                raise self._file.changed("has changed")
+        except OSError as error:
+            raise SourceError(
+                f"Cannot read frame {index} of {self._file.name} at byte {start}: {error.strerror}."
+            ) from error
+        finally:
+            os.close(descriptor)
+
+
+def linear(index: Index, shape: tuple[int, ...]) -> int:
+    """Return the number of the frame at `index` of a scan of `shape`, in array order.
+
+    Raises
+    ------
+    IndexError
+        There is no such position.
+    """
+    if len(index) != len(shape) or any(not 0 <= i < size for i, size in zip(index, shape, strict=True)):
+        raise IndexError(f"No position {index} in a scan of shape {shape}")
+    number = 0
+    for i, size in zip(index, shape, strict=True):
+        number = number * size + i
+    return number

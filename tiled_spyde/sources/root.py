@@ -1,0 +1,80 @@
+"""A root: one signal of a source, as the rest of the house sees it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from tiled_spyde.sources.files import digest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tiled_spyde.signals import FrameReader, SignalInfo
+    from tiled_spyde.sources.files import File
+
+
+@dataclass(frozen=True, eq=False)
+class Root:
+    """One signal in one file, or in the files that belong together.
+
+    Parameters
+    ----------
+    name : str
+        Safe in a URL and unique in its source: from the title, ``signal`` where there is none.
+    title : str
+        As the file has it; may be empty.
+    info : SignalInfo
+        Axes in array order and dtype.
+    reader : FrameReader
+        Reads its frames; safe in threads.
+    metadata : dict
+        hyperspy's metadata as JSON; a vendor's own metadata is not in it.
+    files : tuple of File
+        Its member files, as they were when it was opened.
+    lazy_array : callable
+        Opens the source once more, as rosettasciio does, and returns its dask array in array order.
+    """
+
+    name: str
+    title: str
+    info: SignalInfo
+    reader: FrameReader
+    metadata: dict[str, Any]
+    files: tuple[File, ...]
+    lazy_array: Callable[[], Any] = field(repr=False)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of what the files hold, the same on every host; read on first need (milliseconds).
+
+        Raises
+        ------
+        tiled_spyde.errors.SourceChanged
+            A file is not the one that was opened.
+        """
+        return digest(self.files, salt=self.name)
+
+    def signal(self) -> Any:
+        """Return the hyperspy lazy signal: for notebooks and for jobs over a whole scan.
+
+        It is a plain ``LazySignal1D``, ``LazySignal2D`` or ``LazySignal``: call
+        ``set_signal_type(root.info.signal_type)`` for a class of hyperspy's extensions (importing
+        them can take many seconds).
+        """
+        from hyperspy.signals import BaseSignal, Signal1D, Signal2D
+
+        kind = {1: Signal1D, 2: Signal2D}.get(len(self.info.signal_axes), BaseSignal)
+        signal = kind(self.lazy_array(), axes=[_hyperspy_axis(axis) for axis in self.info.axes])
+        signal = signal.as_lazy()
+        kept = {key: value for key, value in self.metadata.items() if key != "Signal"}
+        signal.metadata.add_dictionary(kept | {"General": kept.get("General", {}) | {"title": self.title}})
+        return signal
+
+
+def _hyperspy_axis(axis: Any) -> dict[str, Any]:
+    described = {"name": axis.name, "units": axis.units, "navigate": axis.navigate}
+    if axis.values is not None:
+        return described | {"axis": list(axis.values)}
+    return described | {"size": axis.size, "scale": axis.scale, "offset": axis.offset}

@@ -1,0 +1,1 @@
+"""A thin viewer for tiled-spyde: PyQt5 and pyqtgraph over HTTP."""

@@ -1,0 +1,101 @@
+"""How pictures are drawn, by kind, and their levels, by family of nodes. Pure: no Qt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from viewer.nodes import Kind
+from viewer.picture import Scale, filled, prepare
+from viewer.readout import signal_word
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from numpy.typing import NDArray
+
+    from viewer.nodes import Node
+    from viewer.picture import Levels, Picture
+    from viewer.view_state import Request
+
+
+@dataclass(frozen=True, slots=True)
+class Contrast:
+    """How one kind of picture is drawn.
+
+    Parameters
+    ----------
+    scale : Scale
+        How intensity becomes brightness (or height, for a curve).
+    colormap : str
+        One of `viewer.theme.COLORMAPS`.
+    locked : bool
+        True to keep the levels while frames change.
+    """
+
+    scale: Scale = Scale.LINEAR
+    colormap: str = "gray"
+    locked: bool = True
+
+
+class Contrasts:
+    """One contrast for each sort of signal; levels are chosen once for a family of nodes, then kept."""
+
+    def __init__(self) -> None:
+        self._by_word: dict[str, Contrast] = {}
+        self.levels: dict[object, Levels] = {}
+
+    def of(self, node: Node) -> Contrast:
+        """How nodes like this one are drawn."""
+        return self._by_word.get(signal_word(node), _first_contrast(node))
+
+    def put(self, node: Node, contrast: Contrast) -> None:
+        """Draw nodes like this one in another way from now on."""
+        self._by_word[signal_word(node)] = contrast
+
+    def settle(self, request: Request, picture: Picture) -> Levels:
+        """Levels to paint the answer of a request with."""
+        node = request.node
+        if self.of(node).locked and node.family in self.levels:
+            return self.levels[node.family]
+        levels = automatic_levels(node, picture)
+        if node.kind is not Kind.MAP or request.stride == 1:
+            self.levels[node.family] = levels
+        return levels
+
+    def work(self, node: Node, stride: int = 1) -> Callable[[NDArray[Any]], Picture]:
+        """Return what makes an array of a node ready for painting, as it is to be drawn now."""
+        scale, levels = self.of(node).scale, self.levels.get(node.family)
+        return partial(_ready, scale, levels, stride, _grid(node))
+
+    @staticmethod
+    def plain(node: Node, stride: int = 1) -> Callable[[NDArray[Any]], Picture]:
+        """Return what makes an array of a navigator ready for painting."""
+        return partial(_ready, Scale.LINEAR, None, stride, _grid(node))
+
+
+def _first_contrast(node: Node) -> Contrast:
+    """Patterns in colour, images and maps in grey; curves fill their panel at every position."""
+    if node.kind is Kind.CURVE:
+        return Contrast(locked=False)
+    return Contrast(colormap="inferno" if signal_word(node) == "Diffraction" else "gray")
+
+
+def automatic_levels(node: Node, picture: Picture) -> Levels:
+    """1–99 % of an image or map; all of a curve."""
+    return picture.automatic if len(node.shown_axes) == 2 else picture.limits
+
+
+def _grid(node: Node) -> tuple[int, ...] | None:
+    """Return the full grid that coarse maps are filled up to."""
+    return tuple(axis.size for axis in node.shown_axes) if node.kind is Kind.MAP else None
+
+
+def _ready(
+    scale: Scale, levels: Levels | None, stride: int, grid: tuple[int, ...] | None, raw: NDArray[Any]
+) -> Picture:
+    """In a worker thread: the picture of an array."""
+    picture = prepare(raw, scale, levels)
+    return picture if grid is None else filled(picture, stride, grid)

@@ -1,0 +1,176 @@
+"""Fetching without waiting: worker threads, the newest wins.
+
+The path of one frame through here:
+
+1. The GUI thread asks for a view's slice (`Fetcher.ask`). It becomes the view's one pending request;
+   an older one that no worker has taken is forgotten.
+2. A worker of that view takes it as soon as fewer requests are on the way than the window allows, reads
+   and decodes it, and puts the array into the cache. What is cached does not wait for the window.
+3. The same worker makes it ready for painting, and one Qt signal brings the answer to the GUI thread.
+4. There an answer that is older than the last one is discarded. Nothing is cancelled while a crosshair
+   moves: with cancelling on every event no frame would ever arrive.
+
+Each view has its own workers, so a navigator that takes a minute never delays a frame.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from pyqtgraph.Qt import QtCore
+
+from viewer.errors import Garbled, ServiceError, Unreachable
+from viewer.lanes import CACHE_BYTES, AdaptiveWindow, Answer, Cache, Job, Lane
+from viewer.wire import locate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from numpy.typing import NDArray
+
+    from viewer.lanes import Read
+    from viewer.view_state import Request
+
+SLOW_JOIN_SECONDS = 2.0
+
+
+class Fetcher(QtCore.QObject):
+    """All that is fetched for one window. Its methods are for the GUI thread, and none of them blocks.
+
+    Parameters
+    ----------
+    read : callable
+        Address → (array, bytes that travelled); called in worker threads.
+    cache_bytes : int
+        Bound of the cache.
+    """
+
+    answered = QtCore.Signal(object)
+    _done = QtCore.Signal(object)
+
+    def __init__(self, read: Read, cache_bytes: int = CACHE_BYTES) -> None:
+        super().__init__()
+        self.cache = Cache(cache_bytes)
+        self._read = read
+        self._lanes: dict[str, Lane] = {}
+        self._sequence = 0
+        self._newest: dict[str, int] = {}
+        self._asked: dict[str, int] = {}
+        self._calls: deque[tuple[str, int, Callable[[], Any]]] = deque()
+        self._called = threading.Condition()
+        self._caller: threading.Thread | None = None
+        self._closed = False
+        self._done.connect(self._arrive, QtCore.Qt.ConnectionType.QueuedConnection)
+
+    def ask(self, view: str, request: Request, work: Callable[[NDArray[Any]], Any]) -> int:
+        """Fetch a slice for a view; what the view asked before and no worker took is forgotten.
+
+        Parameters
+        ----------
+        view : str
+            Who asks; each view has workers of its own.
+        request : Request
+            What to fetch.
+        work : callable
+            What to make of the array, in the worker thread.
+
+        Returns
+        -------
+        int
+            Sequence number that the answer will carry.
+        """
+        self._sequence += 1
+        self._asked[view] = self._sequence
+        self._lane(view).ask(Job(self._sequence, request, *locate(request), work))
+        return self._sequence
+
+    def ahead(self, view: str, requests: Iterable[Request]) -> None:
+        """Fetch these into the cache when the view asks for nothing else."""
+        self._lane(view).ahead([locate(request)[0] for request in requests])
+
+    def drop(self, view: str) -> None:
+        """Discard whatever is under way for a view: its node, its parameters or its window changed."""
+        self._newest[view] = self._sequence
+        self._asked.pop(view, None)
+        self._lane(view).drop()
+
+    def call(self, name: str, function: Callable[[], Any]) -> int:
+        """Run `function` in a thread; calls run one after the other, none is forgotten."""
+        self._sequence += 1
+        with self._called:
+            self._calls.append((name, self._sequence, function))
+            if self._caller is None:
+                self._caller = threading.Thread(target=self._call_all, name="viewer-calls", daemon=True)
+                self._caller.start()
+            self._called.notify()
+        return self._sequence
+
+    def report(self, name: str, value: Any) -> None:
+        """Send an interim value of a call to the GUI thread; for use inside that call."""
+        self._deliver(Answer(name, 0, None, value))
+
+    def busy(self, view: str) -> bool:
+        """Return True while the newest request of a view has no answer."""
+        return self._asked.get(view, 0) > self._newest.get(view, 0)
+
+    def is_newest(self, answer: Answer) -> bool:
+        """Return True while its view has asked for nothing since."""
+        return self._asked.get(answer.view) == answer.sequence
+
+    def window(self, view: str) -> AdaptiveWindow:
+        """Return what bounds a view's requests on the way."""
+        return self._lane(view).window
+
+    def close(self) -> None:
+        """End all workers; a worker that waits for a hung server is left behind after a moment."""
+        self._closed = True
+        with self._called:
+            self._called.notify_all()
+        for lane in self._lanes.values():
+            lane.close()
+        deadline = perf_counter() + SLOW_JOIN_SECONDS
+        for lane in self._lanes.values():
+            lane.join(deadline)
+        if self._caller is not None:
+            self._caller.join(max(0.0, deadline - perf_counter()))
+
+    def _lane(self, view: str) -> Lane:
+        if view not in self._lanes:
+            self._lanes[view] = Lane(view, self._read, self.cache, self._deliver)
+        return self._lanes[view]
+
+    def _call_all(self) -> None:
+        while True:
+            with self._called:
+                while not self._calls and not self._closed:
+                    self._called.wait()
+                if self._closed:
+                    return
+                name, sequence, function = self._calls.popleft()
+            try:
+                answer = Answer(name, sequence, None, function())
+            except ServiceError as error:
+                answer = Answer(name, sequence, None, error=error)
+            except Exception as error:  # a fault of ours: the thread must live on
+                answer = Answer(name, sequence, None, error=Garbled(f"{name} failed: {error!r}."))
+            self._deliver(answer)
+
+    def _deliver(self, answer: Answer) -> None:
+        """In a worker thread: hand over to the GUI thread."""
+        if not self._closed:
+            self._done.emit(answer)
+
+    def _arrive(self, answer: Answer) -> None:
+        """In the GUI thread: pass on what is newer than all before."""
+        if self._closed:
+            return
+        if answer.request is not None:
+            newest = self._newest.get(answer.view, 0)
+            stale = answer.sequence < self._asked.get(answer.view, 0) and answer.error is not None
+            if answer.sequence <= newest or (stale and not isinstance(answer.error, Unreachable)):
+                return
+            self._newest[answer.view] = answer.sequence
+        self.answered.emit(answer)

@@ -1,0 +1,170 @@
+"""What the viewer knows of trees, nodes and axes without their data. Pure: no Qt, no HTTP.
+
+Everything is in array order (``[y, x, ky, kx]``): navigation axes first, then signal axes. An index
+is the centre of its pixel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class Kind(StrEnum):
+    """What one position of a node is drawn as."""
+
+    IMAGE = "image"
+    CURVE = "curve"
+    MAP = "map"
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """One axis as the server describes it: the value at index ``i`` is ``offset + scale * i``.
+
+    Parameters
+    ----------
+    name : str
+        Name of the axis.
+    size : int
+        Number of pixels.
+    scale, offset : float
+        In `units`; in pixels where the axis is uncalibrated.
+    units : str or None
+        None for an uncalibrated axis.
+    navigate : bool
+        True for the axes a person points into.
+    values : tuple of float or None
+        The value at each index where the axis is not uniform.
+    """
+
+    name: str
+    size: int
+    scale: float = 1.0
+    offset: float = 0.0
+    units: str | None = None
+    navigate: bool = False
+    values: tuple[float, ...] | None = None
+
+    @property
+    def calibrated(self) -> bool:
+        """False where values are only pixel numbers."""
+        return self.units is not None
+
+    def value(self, index: float) -> float:
+        """Value at a fractional `index`, in `units`; between two values of an axis that is not uniform."""
+        if self.values is not None:
+            return float(np.interp(index, np.arange(self.size), self.values))
+        return self.offset + self.scale * index
+
+    def index(self, value: float) -> float:
+        """Fractional index of `value`, which is in `units`."""
+        if self.values is not None:
+            return float(np.argmin(np.abs(np.asarray(self.values) - value)))
+        return (value - self.offset) / self.scale if self.scale else 0.0
+
+
+@dataclass(frozen=True)
+class Node:
+    """One node of a tree: an array with axes, known without its data.
+
+    Parameters
+    ----------
+    path : tuple of str
+        Where it is on the server, the node's own name last.
+    key : str
+        Content key; the pinned address is ``{name}@{key}``. Empty where the server gives none.
+    axes : tuple of Axis
+        Array order, navigation axes first.
+    dtype : numpy.dtype
+        Little-endian, as on the wire.
+    chunks : tuple of int
+        Shape of one chunk.
+    """
+
+    path: tuple[str, ...]
+    key: str
+    axes: tuple[Axis, ...]
+    dtype: np.dtype[Any]
+    chunks: tuple[int, ...]
+    title: str = ""
+    signal_type: str = ""
+    state: str = "lazy"
+    parent: str | None = None
+    operations: tuple[str, ...] = ()
+    parameters: tuple[str, ...] = ()
+    error: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Name within its tree."""
+        return self.path[-1]
+
+    @property
+    def tree(self) -> tuple[str, ...]:
+        """Path of the tree it belongs to."""
+        return self.path[:-1]
+
+    @cached_property
+    def shape(self) -> tuple[int, ...]:
+        """Array shape."""
+        return tuple(axis.size for axis in self.axes)
+
+    @cached_property
+    def navigation_axes(self) -> tuple[Axis, ...]:
+        """Axes of the scan."""
+        return tuple(axis for axis in self.axes if axis.navigate)
+
+    @cached_property
+    def signal_axes(self) -> tuple[Axis, ...]:
+        """Axes of one frame."""
+        return tuple(axis for axis in self.axes if not axis.navigate)
+
+    @cached_property
+    def kind(self) -> Kind:
+        """A frame is drawn as an image or a curve; a node without signal axes is a map of the scan."""
+        return (Kind.MAP, Kind.CURVE, Kind.IMAGE)[min(2, len(self.signal_axes))]
+
+    @cached_property
+    def shown_axes(self) -> tuple[Axis, ...]:
+        """Axes of the picture on the screen: at most two, always the last ones."""
+        return self.axes[-{Kind.IMAGE: 2, Kind.CURVE: 1, Kind.MAP: min(2, len(self.axes))}[self.kind] :]
+
+    @cached_property
+    def position_axes(self) -> tuple[Axis, ...]:
+        """Axes a position has an index for.
+
+        These are the navigation axes, and signal axes beyond the two that a screen has.
+        """
+        return self.axes if self.kind is Kind.MAP else self.axes[: len(self.axes) - len(self.shown_axes)]
+
+    @property
+    def family(self) -> tuple[object, ...]:
+        """What shares one contrast: nodes of a tree made by the same operations, whatever their parameters."""
+        return (self.tree, self.kind, self.operations, self.name if self.parent is None else "")
+
+
+@dataclass(frozen=True)
+class Tree:
+    """One signal with the nodes made from it, or a file that could not be read (then `error` says why)."""
+
+    path: tuple[str, ...]
+    nodes: tuple[Node, ...] = ()
+    title: str = ""
+    error: str | None = None
+
+    def node(self, name: str) -> Node | None:
+        """Return the node called `name`, or None."""
+        return next((node for node in self.nodes if node.name == name), None)
+
+    @property
+    def root(self) -> Node | None:
+        """The signal as it is in the file."""
+        return self.node("root") or next(iter(self.nodes), None)

@@ -1,0 +1,1 @@
+"""Panels of the window. They do not know each other."""

@@ -1,0 +1,106 @@
+"""Axes in units beside pictures drawn in pixels."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import pyqtgraph as pg
+
+from viewer.picture import Scale, Stretch
+from viewer.readout import axis_label, number
+
+if TYPE_CHECKING:
+    from viewer.nodes import Axis
+
+Ticks = list[tuple[float, list[float]]]
+
+
+class CalibratedAxis(pg.AxisItem):
+    """Ticks at round values of a calibrated axis, where the picture's coordinate is the pixel index."""
+
+    def __init__(self, orientation: str) -> None:
+        super().__init__(orientation)
+        self._axis: Axis | None = None
+        self.enableAutoSIPrefix(False)
+        self.setStyle(tickLength=-4, maxTickLevel=1)
+
+    def set_axis(self, axis: Axis) -> None:
+        """Label with the axis's name and units."""
+        self._axis = axis
+        self.setLabel(axis_label(axis))
+        self.picture = None
+        self.update()
+
+    def tickValues(self, minVal: float, maxVal: float, size: float) -> Ticks:  # noqa: N802, N803 (pyqtgraph)
+        """Positions of the ticks, in pixels, by level."""
+        axis = self._axis
+        if axis is None or not axis.calibrated or axis.values is not None:
+            return list(super().tickValues(minVal, maxVal, size))
+        low, high = sorted((axis.value(minVal), axis.value(maxVal)))
+        return [
+            (spacing / abs(axis.scale), [axis.index(value) for value in values])
+            for spacing, values in super().tickValues(low, high, size)
+        ]
+
+    def tickStrings(self, values: list[float], scale: float, spacing: float) -> list[str]:  # noqa: N802 (pyqtgraph)
+        """Values of the ticks, in units."""
+        axis = self._axis
+        if axis is None or not axis.calibrated:
+            return [number(round(value, 6)) for value in values]
+        step = abs(axis.scale) * spacing
+        return [_rounded(axis.value(value), step) for value in values]
+
+
+def _rounded(value: float, step: float) -> str:
+    """`value` with as many digits as ticks `step` apart need; no "-0"."""
+    if not (math.isfinite(step) and step > 0) or abs(value) >= 1e6 or 0 < step < 1e-6:
+        return number(value)
+    decimals = max(0, -math.floor(math.log10(step) + 1e-9))
+    text = f"{value:.{decimals}f}"
+    return text.removeprefix("-") if float(text) == 0 else text
+
+
+class IntensityAxis(pg.AxisItem):
+    """Ticks at round intensities where the curve is drawn stretched."""
+
+    def __init__(self, orientation: str) -> None:
+        super().__init__(orientation)
+        self._stretch = Stretch()
+        self.enableAutoSIPrefix(False)
+        self.setStyle(tickLength=-4, maxTickLevel=1)
+
+    def set_stretch(self, stretch: Stretch) -> None:
+        """Follow the stretch of the curve."""
+        if stretch != self._stretch:
+            self._stretch = stretch
+            self.picture = None
+            self.update()
+
+    def tickValues(self, minVal: float, maxVal: float, size: float) -> Ticks:  # noqa: N802, N803 (pyqtgraph)
+        """Positions of the ticks on the stretched scale, by level."""
+        stretch = self._stretch
+        if stretch.scale is Scale.LINEAR:
+            return list(super().tickValues(minVal, maxVal, size))
+        low, high = stretch.inverse(minVal), stretch.inverse(maxVal)
+        if stretch.scale is Scale.LOG:
+            values = _decades(low, high)
+        else:
+            values = [value for _, level in super().tickValues(low, high, size)[:2] for value in level]
+        return [((maxVal - minVal) / 5, [stretch.forward(value) for value in values])]
+
+    def tickStrings(self, values: list[float], scale: float, spacing: float) -> list[str]:  # noqa: N802 (pyqtgraph)
+        """Intensities of the ticks."""
+        if self._stretch.scale is Scale.LINEAR:
+            return [_rounded(value, spacing) for value in values]
+        return [number(float(f"{self._stretch.inverse(value):.3g}")) for value in values]
+
+
+def _decades(low: float, high: float) -> list[float]:
+    """Zero and the powers of ten between `low` and `high`."""
+    top = max(abs(low), abs(high))
+    if not (math.isfinite(top) and top > 0):
+        return []
+    last = math.floor(math.log10(top))
+    sizes = [10.0**power for power in range(last - 4, last + 1)]
+    return [value for value in (*(-size for size in sizes), 0.0, *sizes) if low <= value <= high]

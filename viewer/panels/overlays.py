@@ -1,0 +1,151 @@
+"""What lies over a picture: crosshair and scale bar. Curve items with a dark halo, antialiased."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pyqtgraph as pg
+from pyqtgraph.Qt import QtCore, QtGui
+
+from viewer.readout import quantity, scale_bar
+from viewer.theme import CANVAS_TEXT, HALO
+
+if TYPE_CHECKING:
+    from viewer.nodes import Axis
+
+HANDLE_PIXELS = 7.0
+GRAB_PIXELS = 14.0
+
+
+class Crosshair(pg.GraphicsObject):
+    """Lines through one pixel of a picture, with a handle of the same size at any zoom.
+
+    Parameters
+    ----------
+    horizontal : bool
+        False over a curve: only the vertical line is drawn.
+    """
+
+    def __init__(self, horizontal: bool = True) -> None:
+        super().__init__()
+        self._horizontal = horizontal
+        self._colour = "#38bdf8"
+        self.place = QtCore.QPointF(0.0, 0.0)
+        self.setZValue(20)
+        self.setAcceptedMouseButtons(QtCore.Qt.MouseButton.NoButton)
+
+    def move_to(self, x: float, y: float) -> None:
+        """Point at a place, in the view's coordinates."""
+        self.place = QtCore.QPointF(x, y)
+        self.update()
+
+    def set_colour(self, colour: str) -> None:
+        """Choose a colour that stands out."""
+        self._colour = colour
+        self.update()
+
+    def grabbed_at(self, x: float, y: float) -> bool:
+        """Return True where a press at (x, y), in view coordinates, takes the handle."""
+        width, height = self.pixelWidth(), self.pixelHeight()
+        if not width or not height:
+            return False
+        across = (x - self.place.x()) / width
+        down = (y - self.place.y()) / height if self._horizontal else 0.0
+        return bool(across**2 + down**2 <= GRAB_PIXELS**2)
+
+    def viewTransformChanged(self) -> None:  # noqa: N802 (Qt)
+        """Follow pan, zoom and a resized window."""
+        super().viewTransformChanged()
+        self.prepareGeometryChange()
+
+    def boundingRect(self) -> QtCore.QRectF:  # noqa: N802 (Qt)
+        """All of the view: the lines cross it."""
+        return self.viewRect() if self.getViewBox() is not None else QtCore.QRectF()
+
+    def paint(self, painter: QtGui.QPainter, *_: object) -> None:
+        """Draw halo, lines, handle."""
+        view, width, height = self.viewRect(), self.pixelWidth() or 1.0, self.pixelHeight() or 1.0
+        gap = HANDLE_PIXELS
+        painter.setRenderHint(QtGui.QPainter.RenderHint.Antialiasing)
+        x, y = self.place.x(), self.place.y()
+        lines = [
+            QtCore.QLineF(x, view.top(), x, y - gap * height),
+            QtCore.QLineF(x, y + gap * height, x, view.bottom()),
+        ]
+        if self._horizontal:
+            lines.append(QtCore.QLineF(view.left(), y, x - gap * width, y))
+            lines.append(QtCore.QLineF(x + gap * width, y, view.right(), y))
+        for colour, thickness in ((_translucent(HALO, 150), 3.0), (pg.mkColor(self._colour), 1.2)):
+            painter.setPen(pg.mkPen(colour, width=thickness))
+            painter.drawLines(lines)
+            painter.drawEllipse(QtCore.QPointF(x, y), gap * width, gap * height)
+
+
+class ScaleBar(pg.GraphicsObject):
+    """A bar of 1, 2 or 5 × 10ⁿ units in the lower left corner; follows the zoom."""
+
+    MARGIN = 10.0
+
+    def __init__(self, view: pg.ViewBox) -> None:
+        super().__init__()
+        self._view = view
+        self._axis: Axis | None = None
+        self._font = QtGui.QFont()
+        self._font.setPointSizeF(9.0)
+        self._font.setBold(True)
+        self.setParentItem(view)
+        self.setZValue(30)
+        self.setAcceptedMouseButtons(QtCore.Qt.MouseButton.NoButton)
+        view.sigRangeChanged.connect(self._changed)
+        view.sigResized.connect(self._changed)
+
+    def set_axis(self, axis: Axis | None) -> None:
+        """Measure along `axis`; hidden where its values do not grow evenly."""
+        self._axis = axis
+        self.setVisible(axis is not None and axis.values is None and axis.scale != 0)
+        self._changed()
+
+    def measure(self) -> tuple[str, float]:
+        """Return the text and the length in screen pixels; empty and 0 while nothing can be measured."""
+        low, high = self._view.viewRange()[0]
+        axis, width = self._axis, self._view.width()
+        if axis is None or not high > low or width < 40:
+            return "", 0.0
+        scale = abs(axis.scale) if axis.calibrated else 1.0
+        length = scale_bar((high - low) * scale)
+        return quantity(length, axis.units), length / scale / (high - low) * width
+
+    def boundingRect(self) -> QtCore.QRectF:  # noqa: N802 (Qt)
+        """Return the box round text and bar, in the view box's own pixels."""
+        text, length = self.measure()
+        metrics = QtGui.QFontMetricsF(self._font)
+        width = max(length, metrics.horizontalAdvance(text)) + 16
+        height = metrics.height() + 17
+        return QtCore.QRectF(self.MARGIN, self._view.height() - height - self.MARGIN, width, height)
+
+    def paint(self, painter: QtGui.QPainter, *_: object) -> None:
+        """Draw a dark rounded box, the length, the bar."""
+        text, length = self.measure()
+        if not text:
+            return
+        box = self.boundingRect()
+        painter.setRenderHint(QtGui.QPainter.RenderHint.Antialiasing)
+        painter.setPen(QtCore.Qt.PenStyle.NoPen)
+        painter.setBrush(_translucent(HALO, 165))
+        painter.drawRoundedRect(box, 4, 4)
+        painter.setFont(self._font)
+        painter.setPen(pg.mkPen(CANVAS_TEXT))
+        centred = QtCore.Qt.AlignmentFlag.AlignHCenter | QtCore.Qt.AlignmentFlag.AlignTop
+        painter.drawText(box.adjusted(0, 4, 0, 0), int(centred), text)
+        bar = QtCore.QRectF(round(box.center().x() - length / 2), round(box.bottom() - 10), round(length), 3)
+        painter.fillRect(bar, pg.mkColor(CANVAS_TEXT))
+
+    def _changed(self, *_: object) -> None:
+        self.prepareGeometryChange()
+        self.update()
+
+
+def _translucent(colour: str, alpha: int) -> QtGui.QColor:
+    mixed: QtGui.QColor = pg.mkColor(colour)
+    mixed.setAlpha(alpha)
+    return mixed

@@ -1,0 +1,68 @@
+"""The line at the bottom: connection, position, what is under the mouse, and the cost of fetching."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pyqtgraph.Qt import QtCore, QtWidgets
+
+from viewer.readout import bytes_text
+from viewer.theme import DARK
+
+if TYPE_CHECKING:
+    from viewer.theme import Theme
+
+
+class StatusBar(QtWidgets.QWidget):
+    """Left: where we are. Right: latency, bytes of a frame, cache, frames per second."""
+
+    def __init__(self, service: str) -> None:
+        super().__init__()
+        self.setObjectName("bar")
+        self.setAttribute(QtCore.Qt.WidgetAttribute.WA_StyledBackground)
+        self._service, self._theme, self._is_connected = service, DARK, False
+        self.connection, self.position = QtWidgets.QLabel(), QtWidgets.QLabel()
+        self.mouse, self.figures = QtWidgets.QLabel(), QtWidgets.QLabel()
+        for label in (self.mouse, self.figures):
+            label.setObjectName("dim")
+        self.mouse.setSizePolicy(QtWidgets.QSizePolicy.Policy.Ignored, QtWidgets.QSizePolicy.Policy.Preferred)
+        row = QtWidgets.QHBoxLayout(self)
+        row.setContentsMargins(12, 4, 12, 4)
+        row.setSpacing(18)
+        row.addWidget(self.connection)
+        row.addWidget(self.position)
+        row.addWidget(self.mouse, 1)
+        row.addWidget(self.figures)
+        self.show_connection(False)
+
+    def set_theme(self, theme: Theme) -> None:
+        """Take the colours of a theme."""
+        self._theme = theme
+        self.show_connection(self._is_connected)
+
+    def show_connection(self, connected: bool) -> None:
+        """Green dot or red dot."""
+        self._is_connected = connected
+        colour = self._theme.good if connected else self._theme.bad
+        word = "connected" if connected else "not connected"
+        self.connection.setText(f"<span style='color:{colour}'>●</span>&nbsp; {self._service} {word}")
+
+    def show_position(self, indices: str, place: str) -> None:
+        """Position in pixels, and in units where the scan has them."""
+        dim = f"<span style='color:{self._theme.dim}'>"
+        parts = [f"{dim}position</span> {indices} px" if indices else "", place]
+        self.position.setText("&nbsp; ".join(part for part in parts if part))
+
+    def show_mouse(self, text: str) -> None:
+        """Show what is under the mouse."""
+        self.mouse.setText(text)
+
+    def show_figures(
+        self, latency: float | None, frame_bytes: int, cache_used: int, cache_capacity: int, rate: int
+    ) -> None:
+        """Cost of fetching: seconds, bytes that travelled for a frame, cache, frames per second."""
+        milliseconds = "–" if latency is None else f"{1000 * latency:.0f} ms"
+        self.figures.setText(
+            f"latency {milliseconds} · frame {bytes_text(frame_bytes)} · "
+            f"cache {cache_used / 1024**2:.0f} / {cache_capacity / 1024**2:.0f} MiB · {rate} fps"
+        )

@@ -1,0 +1,123 @@
+"""The row of buttons above the pictures: how intensity becomes brightness."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
+
+from viewer.contrast import Contrast
+from viewer.panels.image import lookup_table
+from viewer.picture import Scale
+from viewer.theme import COLORMAPS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+NAMES = {Scale.LINEAR: "Linear", Scale.SQRT: "Square root", Scale.LOG: "Log"}
+
+
+class Toolbar(QtWidgets.QWidget):
+    """Scale, colormap, automatic and locked levels, fit, theme."""
+
+    changed = QtCore.Signal(object)  # Contrast
+    automatic = QtCore.Signal()
+    fit = QtCore.Signal()
+    other_theme = QtCore.Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._contrast = Contrast()
+        self.scales = {scale: _button(name, checkable=True) for scale, name in NAMES.items()}
+        self.colormaps = Choice()
+        self.colormaps.setIconSize(QtCore.QSize(36, 10))
+        self.colormaps.setFocusPolicy(QtCore.Qt.FocusPolicy.NoFocus)
+        for name in COLORMAPS:
+            self.colormaps.addItem(_swatch(name), name)
+        self.auto = _button("Auto 1–99 %", "Set the levels to 1 % and 99 % of what is shown (A)")
+        self.lock = _button("Lock levels", "Keep the levels while frames change", checkable=True)
+        self.fit_button = _button("Fit", "Show all of it (F)")
+        self.theme_button = _button("Light", "Switch between dark and light")
+        self._lay_out()
+        for scale, button in self.scales.items():
+            button.clicked.connect(lambda _checked, scale=scale: self._change(scale=scale))
+        self.colormaps.activated.connect(lambda index: self._change(colormap=COLORMAPS[index]))
+        self.lock.clicked.connect(lambda checked: self._change(locked=checked))
+        self.auto.clicked.connect(lambda _checked: self.automatic.emit())
+        self.fit_button.clicked.connect(lambda _checked: self.fit.emit())
+        self.theme_button.clicked.connect(lambda _checked: self.other_theme.emit())
+
+    def show_contrast(self, contrast: Contrast, colours: bool) -> None:
+        """Show how the present kind of picture is drawn; a curve has no colormap."""
+        self._contrast = contrast
+        for scale, button in self.scales.items():
+            button.setChecked(scale is contrast.scale)
+        self.colormaps.setCurrentIndex(COLORMAPS.index(contrast.colormap))
+        self.colormaps.setEnabled(colours)
+        self.lock.setChecked(contrast.locked)
+
+    def next_scale(self) -> None:
+        """Go from linear to square root to logarithm, and round again."""
+        scales = list(Scale)
+        self._change(scale=scales[(scales.index(self._contrast.scale) + 1) % len(scales)])
+
+    def _change(self, **what: object) -> None:
+        self._contrast = replace(self._contrast, **what)  # type: ignore[arg-type]
+        self.show_contrast(self._contrast, self.colormaps.isEnabled())
+        self.changed.emit(self._contrast)
+
+    def _lay_out(self) -> None:
+        row = QtWidgets.QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.setSpacing(8)
+        row.addLayout(_joined(list(self.scales.values())))
+        for widget in (self.colormaps, self.auto, self.lock, self.fit_button):
+            row.addWidget(widget)
+        row.addStretch(1)
+        row.addWidget(self.theme_button)
+
+
+class Choice(QtWidgets.QComboBox):
+    """A combo box that keeps its arrow under a style sheet."""
+
+    def paintEvent(self, event: QtGui.QPaintEvent) -> None:  # noqa: N802 (Qt)
+        """Draw the arrow over the styled box."""
+        super().paintEvent(event)
+        painter = QtGui.QPainter(self)
+        painter.setRenderHint(QtGui.QPainter.RenderHint.Antialiasing)
+        painter.setPen(QtGui.QPen(self.palette().color(QtGui.QPalette.ColorRole.ButtonText), 1.4))
+        x, y = self.width() - 14, self.height() / 2
+        corners = [QtCore.QPointF(x - 4, y - 2), QtCore.QPointF(x, y + 2), QtCore.QPointF(x + 4, y - 2)]
+        painter.drawPolyline(QtGui.QPolygonF(corners))
+        painter.end()
+
+
+def _button(text: str, tip: str = "", checkable: bool = False) -> QtWidgets.QPushButton:
+    """Make a button that leaves the keyboard to the pictures."""
+    button = QtWidgets.QPushButton(text)
+    button.setCheckable(checkable)
+    button.setToolTip(tip)
+    button.setFocusPolicy(QtCore.Qt.FocusPolicy.NoFocus)
+    return button
+
+
+def _joined(buttons: Sequence[QtWidgets.QPushButton]) -> QtWidgets.QHBoxLayout:
+    """Buttons in one row without gaps: one of them holds."""
+    row = QtWidgets.QHBoxLayout()
+    row.setSpacing(0)
+    for number, button in enumerate(buttons):
+        button.setObjectName("first" if number == 0 else "last" if number == len(buttons) - 1 else "middle")
+        row.addWidget(button)
+    return row
+
+
+def _swatch(name: str) -> QtGui.QIcon:
+    """Draw a colormap as a small picture."""
+    table = lookup_table(name)
+    image = QtGui.QImage(72, 20, QtGui.QImage.Format.Format_RGB32)
+    for column in range(72):
+        colour = QtGui.QColor(*map(int, table[column * 255 // 71]))
+        for row in range(20):
+            image.setPixelColor(column, row, colour)
+    return QtGui.QIcon(QtGui.QPixmap.fromImage(image))

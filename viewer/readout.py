@@ -1,0 +1,140 @@
+"""Numbers, units and names as a microscopist reads them. Pure text, no Qt."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TYPE_CHECKING
+
+from viewer.nodes import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from viewer.nodes import Axis, Node
+
+LENGTHS = {"pm": -12, "Å": -10, "nm": -9, "µm": -6, "mm": -3, "m": 0}
+SPELLINGS = {"um": "µm", "μm": "µm", "micron": "µm", "Angstrom": "Å", "angstrom": "Å", "A": "Å"}
+SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+SIGNAL_WORDS = {
+    "diffraction": "Diffraction",
+    "electron_diffraction": "Diffraction",
+    "EELS": "EELS spectrum",
+    "EDS_TEM": "EDS spectrum",
+    "EDS_SEM": "EDS spectrum",
+    "CL": "Cathodoluminescence",
+    "EBSD": "Kikuchi pattern",
+}
+
+
+def pretty_units(units: str | None) -> str:
+    """Units as printed: ``µm``, ``nm⁻¹``; ``px`` where there is no calibration."""
+    if units is None or not units.strip():
+        return "px"
+    text = re.sub(r"[${}\\]", "", units).replace(" ", "").replace("**", "^")
+    if inverse := re.fullmatch(r"1/(.+?)", text):
+        text = f"{inverse[1]}^-1"
+    if power := re.fullmatch(r"(.+?)\^?(-?\d+)", text):
+        return SPELLINGS.get(power[1], power[1]) + power[2].translate(SUPERSCRIPT)
+    return SPELLINGS.get(text, text)
+
+
+def quantity(value: float, units: str | None) -> str:
+    """`value` with its units; lengths in the prefix that keeps the number short (``0.05 µm`` → ``50 nm``)."""
+    pretty = pretty_units(units)
+    if pretty in LENGTHS and value != 0 and math.isfinite(value):
+        value, pretty = _short_length(value, pretty)
+    return f"{number(value)} {pretty}"
+
+
+def _short_length(value: float, units: str) -> tuple[float, str]:
+    """Return the length in the largest of pm, nm, µm, mm, m that leaves a number of at least one."""
+    if 0.1 <= abs(value) < 1000:
+        return value, units
+    metres = value * 10.0 ** LENGTHS[units]
+    fitting = [unit for unit, power in LENGTHS.items() if unit != "Å" and abs(metres) >= 0.999 * 10.0**power]
+    best = fitting[-1] if fitting else "pm"
+    return metres / 10.0 ** LENGTHS[best], best
+
+
+def number(value: float) -> str:
+    """Four significant digits, no exponent where a person does not need one; integers are exact."""
+    if isinstance(value, int) or (math.isfinite(value) and value == round(value) and abs(value) < 1e7):
+        return f"{int(value)}"
+    text = f"{value:.4g}"
+    if "e" in text:
+        mantissa, exponent = text.split("e")
+        return f"{mantissa}×10{str(int(exponent)).translate(SUPERSCRIPT)}"
+    return text
+
+
+def scale_bar(span: float) -> float:
+    """Length of a scale bar for a view `span` wide: 1, 2 or 5 times a power of ten, at most a third of it.
+
+    Raises
+    ------
+    ValueError
+        `span` is not positive and finite.
+    """
+    if not (math.isfinite(span) and span > 0):
+        raise ValueError(f"a view cannot be {span} wide")
+    longest = span / 3
+    decade = 10.0 ** math.floor(math.log10(longest))
+    if decade > longest:  # log10 rounds up just below a power of ten
+        decade /= 10
+    return float(max(step * decade for step in (1, 2, 5) if step * decade <= longest))
+
+
+def axis_label(axis: Axis) -> str:
+    """``kx (nm⁻¹)``, or the name and the word that there is no calibration."""
+    name = f"k{axis.name[1]}" if re.fullmatch(r"k_?[xy]", axis.name) else axis.name
+    return f"{name} ({pretty_units(axis.units)})" if axis.calibrated else f"{name} (px, uncalibrated)"
+
+
+def signal_word(node: Node) -> str:
+    """Return what a microscopist calls this signal."""
+    if node.kind is Kind.MAP:
+        return "Map"
+    if (word := SIGNAL_WORDS.get(node.signal_type)) is not None:
+        return word
+    units = [pretty_units(axis.units) for axis in node.signal_axes]
+    if node.kind is Kind.IMAGE:
+        return "Diffraction" if any("⁻¹" in unit for unit in units) else "Image"
+    return "Spectrum"
+
+
+def indices_text(position: Sequence[int]) -> str:
+    """Return indices in display order, x first: ``(61, 47)``; empty without navigation axes."""
+    return f"({', '.join(str(index) for index in reversed(position))})" if position else ""
+
+
+def shape_text(node: Node) -> str:
+    """Shape as hyperspy prints it, x first: ``128²|256²``, ``30×16|334``."""
+    navigation = _sizes([axis.size for axis in node.navigation_axes])
+    signal = _sizes([axis.size for axis in node.signal_axes])
+    return "|".join(part for part in (navigation, signal) if part)
+
+
+def _sizes(sizes: Sequence[int]) -> str:
+    if len(sizes) == 2 and sizes[0] == sizes[1]:
+        return f"{sizes[0]}²"
+    return "×".join(str(size) for size in reversed(sizes))
+
+
+def place_text(axes: Sequence[Axis], indices: Sequence[float]) -> str:
+    """Values of the indices in units, x first: ``x 98 nm · y 75 nm``; empty for uncalibrated axes."""
+    parts = [
+        f"{axis.name} {quantity(axis.value(index), axis.units)}"
+        for axis, index in reversed(list(zip(axes, indices, strict=False)))
+        if axis.calibrated
+    ]
+    return " · ".join(parts)
+
+
+def bytes_text(count: int) -> str:
+    """``39 KiB``, ``118 MiB``."""
+    if count < 1024:
+        return f"{count} B"
+    if count < 1024**2:
+        return f"{count / 1024:.0f} KiB"
+    return f"{count / 1024**2:.1f} MiB" if count < 10 * 1024**2 else f"{count / 1024**2:.0f} MiB"

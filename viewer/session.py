@@ -1,0 +1,366 @@
+"""What a person does → what is asked for → what is shown. All state of the viewer is here.
+
+Lives in the GUI thread and never waits: slices go through `fetch`, calls to the service through
+its calling thread. It knows no panel; panels hear of it through signals.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from pyqtgraph.Qt import QtCore
+
+from viewer.contrast import Contrasts
+from viewer.errors import Busy, Gone
+from viewer.fetch import Fetcher
+from viewer.figures import Meter
+from viewer.nodes import Kind, Node, Tree
+from viewer.presence import DETAIL, FRAME, NAVIGATOR, NOTICE, Presence, Troubles
+from viewer.view_state import (
+    Places,
+    ViewState,
+    ahead_requests,
+    carried_position,
+    detail_request,
+    first_stride,
+    frame_request,
+    map_request,
+    next_stride,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from viewer.contrast import Contrast
+    from viewer.errors import ServiceError
+    from viewer.figures import Figures
+    from viewer.lanes import Answer
+    from viewer.view_state import Region
+    from viewer.wire import Service
+
+LISTINGS = ("list", "listing")
+HEARTBEAT_MS = 5000
+RETRY_MS = 1000
+AHEAD_BYTES = 4 * 1024**2
+
+
+class Session(QtCore.QObject):
+    """One person looking at one service.
+
+    Parameters
+    ----------
+    service : Service
+        Closed with the session.
+    heartbeat_ms, retry_ms : int
+        How often to ask whether the service is there: when it is, and when it is not.
+    """
+
+    listed = QtCore.Signal(object)  # tuple of Tree
+    chosen = QtCore.Signal(object)  # ViewState: another node, or the same with another key
+    moved = QtCore.Signal(object)  # ViewState
+    framed = QtCore.Signal(object)  # Answer with a Picture: a frame, or the map that is shown
+    detailed = QtCore.Signal(object)  # Answer with a Picture: the visible region of a large image
+    navigated = QtCore.Signal(object)  # Answer with a Picture: the navigator
+    blanked = QtCore.Signal(str)  # there is no frame here, and why
+
+    def __init__(self, service: Service, heartbeat_ms: int = HEARTBEAT_MS, retry_ms: int = RETRY_MS) -> None:
+        super().__init__()
+        self.service = service
+        self.fetcher = Fetcher(service.read)
+        self.state = ViewState()
+        self.trees: tuple[Tree, ...] = ()
+        self.troubles = Troubles()
+        self.presence = Presence(service, self.fetcher, self.troubles, heartbeat_ms, retry_ms)
+        self.contrasts = Contrasts()
+        self._places = Places()
+        self._previous: tuple[str, ...] | None = None
+        self._navigator: Node | None = None
+        self._navigator_waits = False
+        self._relisted_for: str | None = None
+        self._strides: dict[str, int] = {}
+        self._reload = False
+        self._meter = Meter()
+        self.fetcher.answered.connect(self._answered)
+
+    # What a person does
+
+    def start(self) -> None:
+        """List the service, and keep an eye on it."""
+        self.presence.start()
+        self.relist()
+
+    def close(self) -> None:
+        """Stop everything; nothing is emitted afterwards."""
+        self.presence.stop()
+        self.fetcher.close()
+        self.service.close()
+
+    def relist(self) -> None:
+        """List trees and nodes again; what is shown stays unless it changed."""
+        self.fetcher.call("list", partial(self._list, progress=not self.trees))
+
+    def try_again(self) -> None:
+        """Ask for everything that is shown once more."""
+        self._reload = True
+        self.presence.start()
+        self.relist()
+
+    def choose(self, node: Node) -> None:
+        """Show another node at the same place of the scan."""
+        before = self.state.node
+        if before is not None and before.path != node.path:
+            self._previous = before.path
+        for view in (FRAME, DETAIL):
+            self._forget(view)
+        self.troubles.settle(NOTICE)
+        self.state = ViewState(node, self._places.on(node), None, self.state.screen)
+        self._places.remember(self.state)
+        self._choose_navigator(node)
+        self.chosen.emit(self.state)
+        if node.error is not None:
+            self.troubles.put(FRAME, f"{node.name}: {node.error}")
+            self.blanked.emit(node.error)
+            self._ask_navigator()
+        else:
+            self._ask_frame()
+
+    def toggle(self) -> None:
+        """Show the node that was shown before this one."""
+        if self._previous is not None and (node := self.find(self._previous)) is not None:
+            self.choose(node)
+
+    def complain(self, tree: Tree) -> None:
+        """Say why a file could not be read."""
+        self.troubles.put(NOTICE, f"{tree.path[-1]} could not be read: {tree.error}")
+
+    def notice(self, text: str) -> None:
+        """Say something in the banner that is not about fetching; empty takes it back."""
+        self.troubles.put(NOTICE, text) if text else self.troubles.settle(NOTICE)
+
+    def move_to(self, position: Sequence[int]) -> None:
+        """Point at another position of the scan; outside it, at the nearest."""
+        before = self.state
+        self.state = before.at(position)
+        if self.state.position == before.position or before.node is None:
+            return
+        self._places.remember(self.state)
+        self.moved.emit(self.state)
+        leading = len(before.node.axes) - len(before.node.shown_axes)
+        if before.node.kind is not Kind.MAP or self.state.position[:leading] != before.position[:leading]:
+            self._ask_frame()
+            self._ask_ahead(before.position)
+        if self._plane(self.state) != self._plane(before):
+            self._ask_navigator()
+
+    def look(self, visible: Region, screen: tuple[int, int]) -> None:
+        """Refine the part of a large image that is on the screen, after the whole of it."""
+        self.state = replace(self.state, visible=visible, screen=screen)
+        if not self.fetcher.busy(FRAME):
+            self._ask_detail()
+
+    def set_contrast(self, contrast: Contrast) -> None:
+        """Draw what is shown, and its like, in another way; the array is cached, so this is quick."""
+        node = self.state.node
+        if node is None:
+            return
+        rescaled = contrast.scale is not self.contrasts.of(node).scale
+        self.contrasts.put(node, contrast)
+        if rescaled:
+            self._ask_frame()
+
+    def complete(self, view: str) -> bool:
+        """Return True when the map of a view has come at full resolution."""
+        return self._strides.get(view) == 1 and not self.fetcher.busy(view)
+
+    # What panels ask
+
+    def find(self, path: tuple[str, ...]) -> Node | None:
+        """Return the node at a path as it was listed last."""
+        tree = next((tree for tree in self.trees if tree.path == path[:-1]), None)
+        return tree.node(path[-1]) if tree else None
+
+    @property
+    def navigator(self) -> Node | None:
+        """The map a person points into, where the shown node has one."""
+        return self._navigator
+
+    def figures(self) -> Figures:
+        """Return latency, bytes, cache use and rate of the last frames."""
+        return self._meter.read(self.fetcher.cache)
+
+    # Asking
+
+    def _list(self, progress: bool) -> tuple[Tree, ...]:
+        """In the calling thread: all trees; the first listing is told tree by tree."""
+        trees: tuple[Tree, ...] = ()
+        for tree in self.service.trees():
+            trees = (*trees, tree)
+            if progress:
+                self.fetcher.report("listing", trees)
+        return trees
+
+    def _ask_frame(self) -> None:
+        node = self.state.node
+        if node is None or node.error is not None:
+            return
+        if node.kind is Kind.MAP:
+            self._ask_map(FRAME, node, first_stride([axis.size for axis in node.shown_axes]))
+        elif (request := frame_request(self.state)) is not None:
+            self.fetcher.ask(FRAME, request, self.contrasts.work(node))
+
+    def _ask_map(self, view: str, node: Node, stride: int) -> None:
+        """Ask for one level of a map; finer ones follow from its answer."""
+        if view == FRAME:
+            position, work = self.state.position, self.contrasts.work(node, stride)
+        else:
+            position, work = self.navigator_position(), self.contrasts.plain(node, stride)
+        self.fetcher.ask(view, map_request(node, position, stride), work)
+
+    def _ask_detail(self) -> None:
+        request = detail_request(self.state)
+        if request is None or self.state.node is None:
+            self.fetcher.drop(DETAIL)
+        else:
+            self.fetcher.ask(DETAIL, request, self.contrasts.work(self.state.node))
+
+    def _ask_ahead(self, previous: Sequence[int]) -> None:
+        """Fetch the next frames in the direction of travel, where they are small."""
+        requests = ahead_requests(self.state, previous)
+        self.fetcher.ahead(FRAME, [ahead for ahead in requests if ahead.nbytes <= AHEAD_BYTES])
+
+    def _choose_navigator(self, node: Node) -> None:
+        """Keep the navigator while its key stays; another one waits until the first frame is there."""
+        tree = next((tree for tree in self.trees if tree.path == node.tree), None)
+        navigator = tree.node("navigator") if tree and node.navigation_axes else None
+        if navigator is not None and (navigator.kind is not Kind.MAP or navigator.error is not None):
+            navigator = None
+        if navigator != self._navigator or self._reload:
+            self._forget(NAVIGATOR)
+            self._navigator = navigator
+            self._navigator_waits = navigator is not None
+
+    def _ask_navigator(self) -> None:
+        self._navigator_waits = False
+        if self._navigator is not None:
+            shape = [axis.size for axis in self._navigator.shown_axes]
+            self._ask_map(NAVIGATOR, self._navigator, first_stride(shape))
+
+    def navigator_position(self) -> tuple[int, ...]:
+        """Return the position on the navigator's own axes."""
+        node, navigator = self.state.node, self._navigator
+        if node is None or navigator is None:
+            return ()
+        scan = len(node.navigation_axes)
+        return carried_position(self.state.position[:scan], node.navigation_axes, navigator.axes)
+
+    def _plane(self, state: ViewState) -> tuple[int, ...]:
+        """Return the indices that choose the plane of the navigator."""
+        scan = len(state.node.navigation_axes) if state.node else 0
+        return state.position[: max(0, scan - 2)]
+
+    def _forget(self, view: str) -> None:
+        """Want nothing of what a view asked for."""
+        self.fetcher.drop(view)
+        self._strides.pop(view, None)
+        self.troubles.settle(view)
+
+    # Answers
+
+    def _answered(self, answer: Answer) -> None:
+        """Every answer of the fetcher, in the GUI thread."""
+        if answer.error is not None:
+            if not self.presence.failed(answer.view, answer.error):
+                self._failed(answer, answer.error)
+            return
+        if self.presence.answered(answer.view) and answer.view not in LISTINGS:
+            self.try_again()
+        if answer.view in LISTINGS:
+            self._list_came(answer.value, complete=answer.view == "list")
+        elif answer.view == FRAME:
+            self._frame_came(answer)
+        elif answer.view == NAVIGATOR:
+            self.troubles.settle(NAVIGATOR)
+            self.navigated.emit(answer)
+            self._refine(answer)
+        elif answer.view == DETAIL:
+            self.troubles.settle(DETAIL)
+            self.detailed.emit(answer)
+
+    def _frame_came(self, answer: Answer) -> None:
+        self.troubles.settle(FRAME)
+        self._relisted_for = None
+        self._meter.count(answer)
+        self.framed.emit(answer)
+        if self._navigator_waits:
+            self._ask_navigator()
+        if answer.request is not None and answer.request.node.kind is Kind.MAP:
+            self._refine(answer)
+        else:
+            self._ask_detail()
+
+    def _refine(self, answer: Answer) -> None:
+        """After one level of a map, the next."""
+        if answer.request is None:
+            return
+        stride = self._strides[answer.view] = answer.request.stride
+        if stride > 1:
+            self._ask_map(answer.view, answer.request.node, next_stride(stride, answer.round_trip))
+
+    def _list_came(self, trees: tuple[Tree, ...], complete: bool) -> None:
+        self.trees = trees
+        self.listed.emit(trees)
+        shown = self.state.node
+        if shown is None:
+            if (first := next((tree.root for tree in trees if tree.root), None)) is not None:
+                self.choose(first)
+        elif complete:
+            self._list_again(shown)
+
+    def _list_again(self, shown: Node) -> None:
+        """Go on with the shown node as it is now."""
+        node = self.find(shown.path)
+        if node is None:
+            self.troubles.put(NOTICE, f"{'/'.join(shown.path)} is gone from the service.")
+        elif node != shown or self._reload:
+            self.choose(node)
+        elif self._relisted_for is not None:
+            self.troubles.put(FRAME, f"{shown.name} cannot be read: {self._relisted_for}")
+        else:
+            self._choose_navigator(shown)
+            if self._navigator_waits:
+                self._ask_navigator()
+        self._reload = False
+
+    def _failed(self, answer: Answer, error: ServiceError) -> None:
+        """Do what each kind of error of a service that is there asks for."""
+        view = answer.view
+        if isinstance(error, Gone) and self._relisted_for is None:
+            self._relisted_for = str(error)
+            self.relist()
+        elif isinstance(error, Busy) and answer.request is not None:
+            self.troubles.put(view, f"{answer.request.node.name} is being computed: {error}")
+            self._later(error.retry_after, partial(self._ask_again, answer))
+        else:
+            self.troubles.put(view, str(error))
+            if view == FRAME:
+                self.blanked.emit(str(error))
+        if view == FRAME and self._navigator_waits:
+            self._ask_navigator()
+
+    def _ask_again(self, answer: Answer) -> None:
+        """Repeat a request the service was too busy for, unless something newer was asked."""
+        request = answer.request
+        if request is None or not self.fetcher.is_newest(answer):
+            return
+        if request.node.kind is Kind.MAP:
+            self._ask_map(answer.view, request.node, request.stride)
+        else:
+            self.fetcher.ask(answer.view, request, self.contrasts.work(request.node))
+
+    def _later(self, seconds: float, function: Callable[[], None]) -> None:
+        timer = QtCore.QTimer(self, singleShot=True, interval=int(1000 * seconds))
+        timer.timeout.connect(function)
+        timer.timeout.connect(timer.deleteLater)
+        timer.start()

@@ -1,0 +1,325 @@
+"""Puts the panels together: what one of them says is passed to the session, and back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
+
+from viewer.contrast import automatic_levels
+from viewer.nodes import Kind
+from viewer.panels.banner import Banner
+from viewer.panels.histogram import ContrastPanel
+from viewer.panels.navigator import NavigatorPanel
+from viewer.panels.signal import SignalPanel
+from viewer.panels.status import StatusBar
+from viewer.panels.toolbar import Toolbar
+from viewer.panels.tree import TreePanel
+from viewer.readout import indices_text, place_text, signal_word
+from viewer.theme import DARK, LIGHT, THEMES, style_sheet
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from viewer.contrast import Contrast
+    from viewer.lanes import Answer
+    from viewer.picture import Levels
+    from viewer.session import Session
+    from viewer.view_state import ViewState
+
+FIGURES_MS = 250
+HISTOGRAM_MS = 60
+LEFT_WIDTH = 320
+FONT_POINTS = 9.0
+
+
+class Window(QtWidgets.QMainWindow):
+    """The viewer's window.
+
+    Parameters
+    ----------
+    session : Session
+        What it shows; closed with the window.
+    theme : str
+        ``dark`` or ``light``.
+    """
+
+    def __init__(self, session: Session, theme: str = DARK.name) -> None:
+        super().__init__()
+        self.session = session
+        self.tree, self.toolbar, self.banner = TreePanel(), Toolbar(), Banner()
+        self.navigator, self.signal = NavigatorPanel(), SignalPanel()
+        self.navigator_contrast = ContrastPanel("navigator")
+        self.signal_contrast = ContrastPanel("signal")
+        self.status = StatusBar(session.service.name)
+        self._levels: Levels = (0.0, 1.0)
+        self._navigator_levels: Levels = (0.0, 1.0)
+        self._navigator_by_hand = False
+        font = QtGui.QFont(self.font())
+        font.setPointSizeF(FONT_POINTS)
+        self.setFont(font)
+        self._lay_out()
+        self._listen_to_session()
+        self._listen_to_panels()
+        self._listen_to_keys()
+        self.set_theme(theme)
+        self._histogram_timer = QtCore.QTimer(self, singleShot=True, interval=HISTOGRAM_MS)
+        self._histogram_timer.timeout.connect(self.show_histograms)
+        self._figures_timer = QtCore.QTimer(self, interval=FIGURES_MS)
+        self._figures_timer.timeout.connect(self._show_figures)
+        self._figures_timer.start()
+        self._show_figures()
+        self.setWindowTitle(f"tiled-spyde · {session.service.name}")
+        self.resize(1440, 860)
+
+    def set_theme(self, name: str) -> None:
+        """Take the colours of a theme, ``dark`` or ``light``."""
+        self._theme = theme = THEMES[name]
+        self.setStyleSheet(style_sheet(theme))
+        for panel in (self.tree, self.navigator, self.signal, self.status):
+            panel.set_theme(theme)
+        self.navigator_contrast.set_theme(theme)
+        self.signal_contrast.set_theme(theme)
+        self.toolbar.theme_button.setText("Light" if theme is DARK else "Dark")
+        self._show_position(self.session.state)
+
+    def closeEvent(self, event: QtGui.QCloseEvent) -> None:  # noqa: N802 (Qt)
+        """End the session's threads."""
+        self._figures_timer.stop()
+        self._histogram_timer.stop()
+        self.session.close()
+        super().closeEvent(event)
+
+    def keyPressEvent(self, event: QtGui.QKeyEvent) -> None:  # noqa: N802 (Qt)
+        """Arrow keys step wherever the keyboard is; the list of nodes keeps its own."""
+        if event.key() in (QtCore.Qt.Key.Key_PageUp, QtCore.Qt.Key.Key_PageDown):
+            self._step_leading(-1 if event.key() == QtCore.Qt.Key.Key_PageUp else 1)
+        else:
+            self.signal.view.keyPressEvent(event)
+
+    # Laying out
+
+    def _lay_out(self) -> None:
+        left = QtWidgets.QVBoxLayout()
+        left.setSpacing(8)
+        left.addWidget(self.tree, 1)
+        left.addWidget(self.navigator_contrast)
+        left.addWidget(self.signal_contrast)
+        column = QtWidgets.QWidget()
+        column.setLayout(left)
+        left.setContentsMargins(0, 0, 0, 0)
+        self.pictures = QtWidgets.QSplitter(QtCore.Qt.Orientation.Horizontal)
+        self.pictures.addWidget(self.navigator)
+        self.pictures.addWidget(self.signal)
+        self.pictures.setSizes([450, 600])
+        self.pictures.setChildrenCollapsible(False)
+        right = QtWidgets.QVBoxLayout()
+        right.setSpacing(8)
+        right.setContentsMargins(0, 0, 0, 0)
+        right.addWidget(self.toolbar)
+        right.addWidget(self.banner)
+        right.addWidget(self.pictures, 1)
+        rest = QtWidgets.QWidget()
+        rest.setLayout(right)
+        across = QtWidgets.QSplitter(QtCore.Qt.Orientation.Horizontal)
+        across.addWidget(column)
+        across.addWidget(rest)
+        for splitter in (across, self.pictures):
+            splitter.setHandleWidth(8)
+        across.setSizes([LEFT_WIDTH, 1100])
+        across.setStretchFactor(1, 1)
+        across.setChildrenCollapsible(False)
+        desk = QtWidgets.QWidget()
+        desk.setObjectName("desk")
+        whole = QtWidgets.QVBoxLayout(desk)
+        whole.setContentsMargins(0, 0, 0, 0)
+        whole.setSpacing(0)
+        inner = QtWidgets.QVBoxLayout()
+        inner.setContentsMargins(10, 10, 10, 8)
+        inner.addWidget(across)
+        whole.addLayout(inner, 1)
+        whole.addWidget(self.status)
+        self.setCentralWidget(desk)
+
+    # Wiring
+
+    def _listen_to_session(self) -> None:
+        session = self.session
+        session.listed.connect(self.tree.show_trees)
+        session.chosen.connect(self._show_node)
+        session.moved.connect(self._show_position)
+        session.framed.connect(self._paint_frame)
+        session.detailed.connect(self.signal.paint_detail)
+        session.navigated.connect(self._paint_navigator)
+        session.blanked.connect(self.signal.blank)
+        session.presence.connected.connect(self.status.show_connection)
+        session.troubles.changed.connect(self.banner.say)
+
+    def _listen_to_panels(self) -> None:
+        session = self.session
+        self.tree.node_clicked.connect(self._choose)
+        self.tree.file_clicked.connect(self._complain)
+        self.banner.again.connect(session.try_again)
+        self.navigator.pointed.connect(session.move_to)
+        self.signal.pointed.connect(self._point_on_map)
+        self.signal.looked.connect(session.look)
+        for panel in (self.navigator, self.signal):
+            panel.stepped.connect(self._step)
+            panel.hovered.connect(self.status.show_mouse)
+        self.toolbar.changed.connect(self._set_contrast)
+        self.toolbar.automatic.connect(self._auto_levels)
+        self.toolbar.fit.connect(self._fit)
+        self.toolbar.other_theme.connect(
+            lambda: self.set_theme(LIGHT.name if self._theme is DARK else DARK.name)
+        )
+        self.signal_contrast.histogram.dragged.connect(self._set_levels)
+        self.navigator_contrast.histogram.dragged.connect(self._set_navigator_levels)
+
+    def _listen_to_keys(self) -> None:
+        keys = {
+            "Space": self.session.toggle,
+            "L": self.toolbar.next_scale,
+            "A": self._auto_levels,
+            "F": self._fit,
+            "F5": self.session.try_again,
+        }
+        for key, action in keys.items():
+            QtGui.QShortcut(QtGui.QKeySequence(key), self).activated.connect(action)
+
+    # From panels to the session
+
+    def _choose(self, path: tuple[str, ...]) -> None:
+        if (node := self.session.find(path)) is not None:
+            self.session.choose(node)
+            self.signal.view.setFocus()
+
+    def _complain(self, path: tuple[str, ...]) -> None:
+        tree = next((tree for tree in self.session.trees if tree.path == path), None)
+        if tree is not None:
+            self.session.complain(tree)
+
+    def _point_on_map(self, indices: Sequence[int]) -> None:
+        position = self.session.state.position
+        self.session.move_to((*position[: len(position) - len(indices)], *indices))
+
+    def _step(self, rows: int, columns: int) -> None:
+        """One step of an arrow key, along the axes a person sees."""
+        state = self.session.state
+        scan = len(state.node.navigation_axes) if state.node else 0
+        seen = scan or len(state.position)
+        position = list(state.position)
+        if seen >= 1:
+            position[seen - 1] += columns
+        if seen >= 2:
+            position[seen - 2] += rows
+        self.session.move_to(position)
+
+    def _step_leading(self, by: int) -> None:
+        """Page keys: along the first axis that has a slider."""
+        position = list(self.session.state.position)
+        if self.navigator.sliders:
+            position[min(self.navigator.sliders)] += by
+            self.session.move_to(position)
+
+    def _set_contrast(self, contrast: Contrast) -> None:
+        self.signal.image.set_colormap(contrast.colormap)
+        self.signal_contrast.histogram.set_colormap(contrast.colormap)
+        self.session.set_contrast(contrast)
+
+    def _set_levels(self, levels: Levels) -> None:
+        """Levels chosen by hand are kept, and lock."""
+        node = self.session.state.node
+        if node is None:
+            return
+        self._levels = levels
+        self.session.contrasts.levels[node.family] = levels
+        contrast = self.session.contrasts.of(node)
+        if not contrast.locked:
+            self.session.set_contrast(replace(contrast, locked=True))
+            self._show_contrast()
+        self.signal.set_levels(levels)
+
+    def _set_navigator_levels(self, levels: Levels) -> None:
+        self._navigator_levels, self._navigator_by_hand = levels, True
+        self.navigator.image.set_levels(levels)
+
+    def _auto_levels(self) -> None:
+        """1–99 % of what is shown; the whole range of a curve."""
+        node, picture = self.session.state.node, self.signal.picture
+        if node is None or picture is None:
+            return
+        self._levels = automatic_levels(node, picture)
+        self.session.contrasts.levels[node.family] = self._levels
+        self.signal.set_levels(self._levels)
+        self.show_histograms()
+
+    def _fit(self) -> None:
+        self.signal.view.fit()
+        if self.navigator.node is not None:
+            self.navigator.view.fit()
+
+    # From the session to the panels
+
+    def _show_node(self, state: ViewState) -> None:
+        node = state.node
+        if node is None:
+            return
+        scan = len(node.navigation_axes)
+        self.navigator.show_scan(node.position_axes, self.session.navigator, scan)
+        self.signal.show_node(node, state.position)
+        self.navigator_contrast.setVisible(
+            self.session.navigator is not None and len(self.session.navigator.shown_axes) == 2
+        )
+        self.signal_contrast.setVisible(len(node.shown_axes) == 2)
+        self.signal_contrast.name(signal_word(node))
+        self.tree.mark(node.path)
+        self._show_contrast()
+        self._show_position(state)
+        self.setWindowTitle(f"{node.name} — {'/'.join(node.tree)} · tiled-spyde")
+
+    def _show_contrast(self) -> None:
+        node = self.session.state.node
+        if node is not None:
+            contrast = self.session.contrasts.of(node)
+            self.toolbar.show_contrast(contrast, colours=node.kind is not Kind.CURVE)
+            self.signal.image.set_colormap(contrast.colormap)
+            self.signal_contrast.histogram.set_colormap(contrast.colormap)
+
+    def _show_position(self, state: ViewState) -> None:
+        if state.node is None:
+            return
+        if state.node.position_axes:
+            self.navigator.show_position(state.position)
+        self.signal.show_position(state.position)
+        indices = indices_text(state.position)
+        self.status.show_position(indices, place_text(state.node.position_axes, state.position))
+
+    def _paint_frame(self, answer: Answer) -> None:
+        if answer.request is None:
+            return
+        self._levels = self.session.contrasts.settle(answer.request, answer.value)
+        self.signal.paint_frame(answer, self._levels)
+        self._histogram_soon()
+
+    def _paint_navigator(self, answer: Answer) -> None:
+        if not self._navigator_by_hand:
+            self._navigator_levels = answer.value.automatic
+        self.navigator.paint_map(answer, self._navigator_levels)
+        self._histogram_soon()
+
+    def _histogram_soon(self) -> None:
+        """Histograms follow at a calm rate: while dragging, frames matter more."""
+        if not self._histogram_timer.isActive():
+            self._histogram_timer.start()
+
+    def show_histograms(self) -> None:
+        """Bring both histograms up to date with what is painted."""
+        self.signal_contrast.histogram.show_picture(self.signal.picture, self._levels)
+        self.navigator_contrast.histogram.show_picture(self.navigator.view.picture, self._navigator_levels)
+
+    def _show_figures(self) -> None:
+        f = self.session.figures()
+        self.status.show_figures(
+            f.latency, f.frame_bytes, f.cache_used, f.cache_capacity, f.frames_per_second
+        )

@@ -1,0 +1,339 @@
+"""The service over HTTP: what it lists, the arrays it sends, and what can go wrong.
+
+A slice travels as one Blosc frame: as the pinned zarr v3 chunk that holds it where there is one (the
+address every cache on the way knows), as ``array/full`` with a slice otherwise. Decoding happens in the
+calling thread, which is a worker's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, quote, urlsplit
+
+import httpx
+import numpy as np
+from numcodecs.blosc import Blosc
+
+from viewer.described import Operation, attributes_of, node_from_json
+from viewer.errors import Busy, Garbled, Gone, Refused, ServiceError, Unauthorised, Unreachable
+from viewer.nodes import Node, Tree
+from viewer.view_state import Span
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from viewer.view_state import Request, Selection
+
+BLOSC = "application/x-blosc"
+_BLOSC = Blosc()  # frames describe themselves, so one codec reads them all
+PAGE = 300
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+TIMEOUT = httpx.Timeout(60.0, connect=4.0)
+# A whole chunk is worth its bytes when it is small, since its neighbours come with it.
+SMALL_CHUNK_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where an array is: equal addresses give equal bytes, so this is the key of every cache.
+
+    Parameters
+    ----------
+    url : str
+        Path and query below the service's base.
+    shape : tuple of int
+        Shape of the array that comes.
+    dtype : str
+        Its dtype, little-endian.
+    """
+
+    url: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+Crop = tuple["int | slice", ...]
+
+
+def locate(request: Request) -> tuple[Address, Crop]:
+    """Return the address that holds a slice, and how to cut the slice out of what comes.
+
+    Parameters
+    ----------
+    request : Request
+        One entry per axis of the node.
+    """
+    node = request.node
+    chunk = _chunk_of(request.selection, node)
+    if chunk is not None:
+        indices, crop = chunk
+        url = "/".join((f"/zarr/v3/{_pinned(node)}/c", *map(str, indices)))
+        return Address(url, node.chunks, node.dtype.str), crop
+    url = f"/api/v1/array/full/{_pinned(node)}?format={BLOSC}&slice={slice_text(request.selection, node)}"
+    return Address(url, request.shape, node.dtype.str), ()
+
+
+def _chunk_of(selection: Selection, node: Node) -> tuple[tuple[int, ...], Crop] | None:
+    """Index of the one chunk that holds `selection` and the cut in it; None where a slice is better."""
+    indices, crop, wanted = [], [], 1
+    for part, size in zip(selection, node.chunks, strict=True):
+        first, last = (part.start, part.stop - 1) if isinstance(part, Span) else (part, part)
+        if first // size != last // size or (isinstance(part, Span) and part.step != 1):
+            return None
+        indices.append(first // size)
+        start = first - first // size * size
+        crop.append(slice(start, start + len(part)) if isinstance(part, Span) else start)
+        wanted *= len(part) if isinstance(part, Span) else 1
+    chunk = int(np.prod(node.chunks))
+    worthwhile = 2 * wanted >= chunk or chunk * node.dtype.itemsize <= SMALL_CHUNK_BYTES
+    return (tuple(indices), tuple(crop)) if worthwhile else None
+
+
+def _pinned(node: Node) -> str:
+    """Path of the node, percent-encoded, pinned to its key where it has one."""
+    path = "/".join(quote(segment, safe="") for segment in node.path)
+    return f"{path}@{quote(node.key, safe='')}" if node.key else path
+
+
+def slice_text(selection: Selection, node: Node) -> str:
+    """Write a selection in numpy's syntax, as short as it goes: ``3,4``, ``::8,::8``, ``7,0:512:2,:``."""
+    return ",".join(
+        _span_text(part, axis.size) if isinstance(part, Span) else str(part)
+        for part, axis in zip(selection, node.axes, strict=True)
+    )
+
+
+def _span_text(span: Span, size: int) -> str:
+    bounds = ":" if (span.start, span.stop) == (0, size) else f"{span.start}:{span.stop}"
+    return bounds if span.step == 1 else f"{bounds}:{span.step}"
+
+
+def decode(body: bytes, address: Address) -> NDArray[Any]:
+    """Array in one Blosc frame, native byte order, C order.
+
+    Raises
+    ------
+    Garbled
+        Not a Blosc frame, or not as long as shape and dtype say.
+    """
+    dtype = np.dtype(address.dtype)
+    try:
+        flat = np.frombuffer(_BLOSC.decode(body), dtype=dtype)
+        return flat.reshape(address.shape).astype(dtype.newbyteorder("="), copy=False)
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise Garbled(f"The answer for {address.url} is not a {address.shape} array: {error}") from error
+
+
+class Service:
+    """A tiled-spyde service. Safe to call from several threads; every call blocks until answered.
+
+    Parameters
+    ----------
+    url : str
+        ``http://host:port``, with or without ``/api/v1`` and ``?api_key=``.
+    api_key : str or None
+        Sent with every request; a key in the URL is used where this is None.
+    timeout : httpx.Timeout
+        Bounds of connecting and of waiting for an answer.
+    """
+
+    def __init__(self, url: str, api_key: str | None = None, timeout: httpx.Timeout = TIMEOUT) -> None:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+        if not parts.hostname or parts.scheme not in ("http", "https"):
+            raise ValueError(f"{url!r} is not the address of a service: try http://localhost:8000")
+        key = api_key or next(iter(parse_qs(parts.query).get("api_key", [])), None)
+        prefix = parts.path.partition("/api/v1")[0].rstrip("/")
+        self.name = parts.netloc.rpartition("@")[2]
+        self.url = f"{parts.scheme}://{self.name}{prefix}"
+        self._client = httpx.Client(
+            base_url=self.url,
+            headers={"Authorization": f"Apikey {key}"} if key else {},
+            timeout=timeout,
+            limits=httpx.Limits(max_connections=32, max_keepalive_connections=32, keepalive_expiry=30),
+            trust_env=parts.hostname not in LOOPBACK,
+        )
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._client.close()
+
+    def about(self) -> dict[str, Any]:
+        """Return what the service says of itself: the quickest way to know that it is there."""
+        return self._json("GET", "/api/v1/")
+
+    def fetch(self, request: Request) -> NDArray[Any]:
+        """Return the slice a request names.
+
+        Raises
+        ------
+        ServiceError
+            Any of its branches.
+        """
+        address, crop = locate(request)
+        return self.read(address)[0][crop]
+
+    def read(self, address: Address) -> tuple[NDArray[Any], int]:
+        """Return the array at an address, and how many bytes travelled."""
+        answer = self._send("GET", address.url, headers={"Accept-Encoding": "identity"})
+        return decode(answer.content, address), len(answer.content)
+
+    def trees(self) -> Iterator[Tree]:
+        """Yield every tree the service lists, folder by folder, and every file it could not read."""
+        folders: list[tuple[str, ...]] = [()]
+        while folders:
+            path = folders.pop(0)
+            for child in self._children(path):
+                here = (*path, child["id"])
+                specs = {spec["name"] for spec in child["attributes"].get("specs") or []}
+                if "UnreadableFile" in specs:
+                    yield Tree(here, error=attributes_of(child).get("error") or "it could not be read")
+                elif "SignalTree" in specs:
+                    yield self.tree(here, attributes_of(child).get("title") or "")
+                elif child["attributes"].get("structure_family") == "container":
+                    folders.append(here)
+
+    def tree(self, path: tuple[str, ...], title: str = "") -> Tree:
+        """List the nodes of one tree."""
+        nodes = (node_from_json((*path, child["id"]), child["attributes"]) for child in self._children(path))
+        return Tree(path, tuple(node for node in nodes if node is not None), title)
+
+    def node(self, path: tuple[str, ...]) -> Node:
+        """Return one node as it is now.
+
+        Raises
+        ------
+        Refused
+            There is none, or it is not an array.
+        """
+        item = self._json("GET", f"/api/v1/metadata/{_quoted(path)}")["data"]
+        node = node_from_json(path, item["attributes"])
+        if node is None:
+            raise Refused(f"{'/'.join(path)} is not an array.")
+        return node
+
+    def operations(self) -> tuple[Operation, ...]:
+        """List what can be made of a node."""
+        listed: Any = self._json("GET", "/api/v1/operations")
+        if isinstance(listed, dict):
+            listed = listed.get("data", [])
+        return tuple(Operation(op["name"], op.get("summary", ""), op.get("parameters", {})) for op in listed)
+
+    def make_node(
+        self,
+        tree: tuple[str, ...],
+        parent: str,
+        operation: str,
+        parameters: Mapping[str, Any],
+        name: str | None = None,
+    ) -> Node:
+        """Keep a new node in a tree, or find the same one that is there already.
+
+        Parameters
+        ----------
+        tree : tuple of str
+            Path of the tree.
+        parent : str
+            Name of the node it is made from.
+        operation : str
+            A name from `operations`.
+        parameters : mapping
+            What its schema asks for.
+        name : str or None
+            None to leave naming to the service.
+
+        Returns
+        -------
+        Node
+            As the service describes it.
+        """
+        body = {"parent": parent, "operation": operation, "parameters": dict(parameters)}
+        if name is not None:
+            body["name"] = name
+        answer = self._send("POST", f"/api/v1/nodes/{_quoted(tree)}", json=body)
+        made = httpx.URL(answer.headers.get("Location", "")).path.rstrip("/").rpartition("/")[2] or name
+        if not made:
+            raise Garbled("The service made a node but does not say where it is.")
+        return self.node((*tree, made))
+
+    def _children(self, path: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """Yield what is listed below `path`, page by page."""
+        offset, count = 0, 1
+        while offset < count:
+            page = self._json(
+                "GET", f"/api/v1/search/{_quoted(path)}?page[offset]={offset}&page[limit]={PAGE}"
+            )
+            if "data" not in page:
+                raise Garbled(f"{self.url} is not a tiled-spyde service: it lists nothing.")
+            yield from page["data"]
+            count = page.get("meta", {}).get("count", 0)
+            offset += len(page["data"]) or count
+
+    def _json(self, method: str, url: str) -> dict[str, Any]:
+        try:
+            answer: dict[str, Any] = self._send(method, url).json()
+        except ValueError as error:
+            raise Garbled(f"{self.url} is not a tiled-spyde service: it answers without JSON.") from error
+        return answer
+
+    def _send(self, method: str, url: str, **content: Any) -> httpx.Response:
+        """Send one request; anything but success is raised."""
+        try:
+            answer = self._client.request(method, url, **content)
+        except httpx.TimeoutException as error:
+            raise Unreachable(f"{self.name} does not answer in time.") from error
+        except (httpx.HTTPError, OSError, RuntimeError) as error:
+            raise Unreachable(f"{self.name} cannot be reached: {_reason(error)}.") from error
+        if not answer.is_success:
+            raise _refusal(answer, self.name)
+        return answer
+
+
+def _reason(error: Exception) -> str:
+    """First line of what the transport says, in words."""
+    text = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return "connection refused" if "refused" in text.lower() else text.rstrip(".")
+
+
+def _refusal(answer: httpx.Response, name: str) -> ServiceError:
+    """Return the error a status means."""
+    detail = _detail(answer)
+    if answer.status_code in (401, 403):
+        return Unauthorised(f"{name} asks for a valid key ({detail}). Start the viewer with --api-key KEY.")
+    if answer.status_code == 410:
+        return Gone(detail)
+    if answer.status_code == 503:
+        return Busy(detail, _seconds(answer.headers.get("Retry-After", "1")))
+    if answer.status_code in (502, 504):
+        return Unreachable(f"{name} is behind a proxy that cannot reach it ({detail}).")
+    return Refused(detail)
+
+
+def _detail(answer: httpx.Response) -> str:
+    """Return what the service says went wrong, in one line."""
+    try:
+        detail = answer.json()["detail"]
+    except (ValueError, KeyError, TypeError):
+        detail = f"{answer.status_code} {answer.reason_phrase}"
+    return detail if isinstance(detail, str) else "; ".join(map(_complaint, detail))
+
+
+def _complaint(item: Any) -> str:
+    """One entry of a list of validation errors."""
+    if not isinstance(item, dict):
+        return str(item)
+    place = ".".join(str(part) for part in item.get("loc", ()) if part != "body")
+    return f"{place}: {item.get('msg', item)}" if place else str(item.get("msg", item))
+
+
+def _seconds(text: str) -> float:
+    try:
+        return min(max(0.1, float(text)), 30.0)
+    except ValueError:
+        return 1.0
+
+
+def _quoted(path: Sequence[str]) -> str:
+    return "/".join(quote(segment, safe="") for segment in path)
