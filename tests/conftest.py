@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
+
+# Before anything imports Qt: without a display it would end the whole run.
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+os.environ.setdefault("QT_FONT_DPI", "96")
 
 import httpx
 import numpy as np
@@ -104,7 +109,7 @@ def running(app):
 
 
 @contextmanager
-def serving(paths, *, public=False, nodes=None, guarded=True, **settings):
+def serving(paths, *, public=False, nodes=None, guarded=True, arguments=None, **settings):
     """Serve `paths` as the command line does; without the guard as plain tiled does."""
     from tiled.server.app import build_app_from_config
 
@@ -117,7 +122,7 @@ def serving(paths, *, public=False, nodes=None, guarded=True, **settings):
                 {
                     "path": "/",
                     "tree": "tiled_spyde.app:tree",
-                    "args": {"paths": [str(p) for p in paths], "nodes": nodes or {}},
+                    "args": {"paths": [str(p) for p in paths], "nodes": nodes or {}, **(arguments or {})},
                 }
             ],
             "access_control": {"access_policy": "tiled_spyde.access:CredentialPolicy", "args": {}},

@@ -1,5 +1,9 @@
 """The tour drives the window by itself."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from fastapi import APIRouter, HTTPException, Response
@@ -60,11 +64,31 @@ def test_open_move_toggle_change(qtbot, workshop, tmp_path, capsys):
         assert take_tour(window, tmp_path / "shots") == 0
     names = ["1_open.png", "2_move.png", "3_toggle.png", "4_change.png", "5_virtual_image.png"]
     assert screenshots(tmp_path / "shots", capsys) == names
-    assert workshop.asked == [{"parent": "root", "operation": "scale", "parameters": {"factor": 0.75}}]
+    assert workshop.asked == [
+        {"parent": "root", "operation": "scale", "parameters": {"factor": 0.75, "clip": True}}
+    ]
     made = [answer for answer in painted if answer.request.node.name == "scale_2"]
     y, x = made[-1].request.position
     assert (y, x) != (2, 3), "the crosshair was moved before"
     np.testing.assert_allclose(made[-1].value.raw, encoded(5, 7, 6, 9)[y, x] * 0.75)
+
+
+def test_the_command_takes_the_tour(workshop, tmp_path):
+    command = [
+        sys.executable,
+        "-W",
+        "error",
+        "-m",
+        "viewer",
+        workshop.url,
+        "--tour",
+        str(tmp_path),
+        "--theme",
+        "light",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=dict(os.environ))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [str(path) for path in sorted(tmp_path.iterdir())]
 
 
 def test_a_service_that_makes_no_nodes_is_toured_all_the_same(qtbot, workshop, tmp_path, capsys):
@@ -96,4 +120,6 @@ def test_other_parameters_stay_within_their_bounds():
             "mode": {"type": "string", "default": "a"},
         }
     }
-    assert changed_parameters(schema) == {"sigma": 7.5, "narrow": 5.0, "window": 6}
+    expected = {"sigma": 7.5, "narrow": 5.0, "window": 4, "clip": True, "mode": "a"}
+    assert changed_parameters(schema, {}) == expected
+    assert changed_parameters(schema, {"sigma": 2.0, "mode": "b"}) == {**expected, "sigma": 3.0, "mode": "b"}

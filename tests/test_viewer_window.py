@@ -5,7 +5,18 @@ import time
 import numpy as np
 import pytest
 from pyqtgraph.Qt import QtCore
-from viewer_service import StandIn, choose, encoded, opened, painted, press, several_scans, shown
+from viewer_service import (
+    StandIn,
+    choose,
+    encoded,
+    opened,
+    painted,
+    place,
+    press,
+    settle,
+    several_scans,
+    shown,
+)
 
 from viewer.panels.image import lookup_table
 from viewer.picture import Scale
@@ -33,15 +44,6 @@ def window(qtbot, stand_in):
     with opened(qtbot, stand_in.url) as window:
         choose(qtbot, window, *ROOT)
         yield window
-
-
-def place(view, row, column):
-    return view.mapFromScene(view.box.mapViewToScene(QtCore.QPointF(column, row)))
-
-
-def settle(qtbot, window, position):
-    qtbot.waitUntil(lambda: window.session.state.position == position)
-    qtbot.waitUntil(lambda: shown(window))
 
 
 def test_the_first_scan_opens_by_itself_at_its_centre(qtbot, stand_in):
@@ -195,114 +197,6 @@ def test_dragging_a_level_of_the_histogram_sets_it(qtbot, window):
     assert painted_high == pytest.approx(middle, rel=0.02)
 
 
-def test_a_map_is_shown_whole_with_the_crosshair_and_its_value(qtbot, window):
-    choose(qtbot, window, "scan.hspy", "signal", "centre")
-    np.testing.assert_array_equal(window.signal.picture.raw, SCAN[:, :, 3, 4])
-    assert window.signal.image.crosshair.isVisible()
-    assert f"{SCAN[2, 3, 3, 4]}" in window.signal.title.text()
-    view = window.signal.image
-    drag(view, place(view, 2, 3), place(view, 0, 1))
-    settle(qtbot, window, (0, 1))
-    assert f"· {SCAN[0, 1, 3, 4]}" in window.signal.title.text()
-    choose(qtbot, window, *ROOT)
-    assert window.session.state.position == (0, 1)
-    assert not window.signal.image.crosshair.isVisible()
-
-
-def test_spectra_are_curves_in_units(qtbot, window):
-    choose(qtbot, window, "spectra.hspy", "signal", "root")
-    assert window.signal.view is window.signal.curve
-    x, y = window.signal.curve.curve.getData()
-    np.testing.assert_array_equal(y, encoded(5, 23, 50)[2, 11])
-    assert x[0] == pytest.approx(1.0)
-    assert x[-1] == pytest.approx(1.0 + 49 * 0.1)
-    assert "Energy (keV)" in window.signal.curve.getPlotItem().getAxis("bottom").labelText
-    press(window.navigator.image, 4, 22)
-    settle(qtbot, window, (4, 22))
-    np.testing.assert_array_equal(window.signal.curve.curve.getData()[1], encoded(5, 23, 50)[4, 22])
-
-
-def test_neighbours_in_a_row_come_with_one_chunk(qtbot, window, stand_in):
-    choose(qtbot, window, "spectra.hspy", "signal", "root")
-    press(window.navigator.image, 1, 8)
-    settle(qtbot, window, (1, 8))
-    asked = len([url for url in stand_in.traffic.data() if "/spectra.hspy/signal/root@0a/c/1/1/0" in url])
-    for column in (9, 10, 15):
-        press(window.navigator.image, 1, column)
-        settle(qtbot, window, (1, column))
-    again = len([url for url in stand_in.traffic.data() if "/spectra.hspy/signal/root@0a/c/1/1/0" in url])
-    assert asked == again == 1
-
-
-def test_a_series_is_pointed_into_along_a_curve(qtbot, window):
-    choose(qtbot, window, "folder", "series.mrc", "signal", "root")
-    series = encoded(11, 8, 9, dtype="f4")
-    assert window.navigator.view is window.navigator.curve
-    assert window.session.state.position == (5,)
-    np.testing.assert_array_equal(window.signal.picture.raw[1:], series[5, 1:])
-    assert np.isnan(window.signal.picture.raw[0, 0])
-    curve = window.navigator.curve
-    y = curve.crosshair.place.y()
-    drag(curve, place(curve, y, 5 * 0.5), place(curve, y, 9 * 0.5))
-    settle(qtbot, window, (9,))
-    np.testing.assert_array_equal(window.signal.picture.raw[1:], series[9, 1:])
-    qtbot.keyClick(window.signal.view, Key.Key_Left)
-    settle(qtbot, window, (8,))
-
-
-def test_a_third_navigation_axis_has_a_slider(qtbot, window):
-    choose(qtbot, window, "folder", "depth.zspy", "signal", "root")
-    planes = encoded(3, 4, 5, 6, 7)
-    assert list(window.navigator.sliders) == [0]
-    np.testing.assert_array_equal(window.signal.picture.raw, planes[1, 2, 2])
-    window.navigator.sliders[0].slider.setValue(2)
-    settle(qtbot, window, (2, 2, 2))
-    np.testing.assert_array_equal(window.signal.picture.raw, planes[2, 2, 2])
-    np.testing.assert_array_equal(window.navigator.image.picture.raw, planes.sum((3, 4))[2])
-    press(window.navigator.image, 3, 4)
-    settle(qtbot, window, (2, 3, 4))
-    qtbot.keyClick(window, Key.Key_PageUp)
-    settle(qtbot, window, (1, 3, 4))
-
-
-@pytest.mark.parametrize("path", [("image.mrc", "signal", "root"), ("spectrum.dm3", "signal", "root")])
-def test_without_navigation_axes_there_is_no_navigator(qtbot, window, path):
-    choose(qtbot, window, *path)
-    assert not window.navigator.isVisible()
-    choose(qtbot, window, *ROOT)
-    assert window.navigator.isVisible()
-
-
-def test_a_large_image_comes_strided_and_refines_what_is_visible(qtbot, window, stand_in):
-    choose(qtbot, window, "image.mrc", "signal", "root")
-    array, view = encoded(1500, 2600), window.signal.image
-    np.testing.assert_array_equal(view.overview.image, array[::4, ::4])
-
-    def covered():
-        return view.detail.mapRectToView(view.detail.boundingRect())
-
-    def finest():
-        return view.detail.image is not None and covered().width() == view.detail.image.shape[1]
-
-    view.show_region(Region(700, 900, 1000, 1300))
-    qtbot.waitUntil(finest)
-    row, column = round(covered().top() + 0.5), round(covered().left() + 0.5)
-    assert row <= 700
-    assert column <= 1000
-    rows, columns = view.detail.image.shape
-    assert rows * columns < array.size / 5
-    np.testing.assert_array_equal(view.detail.image, array[row : row + rows, column : column + columns])
-    assert not any(url.endswith("slice=:,:") for url in stand_in.traffic.data())
-
-
-def test_a_sample_of_a_strided_image_is_painted_where_it_is(qtbot, window):
-    """Refining must not shift the image: each sample is the centre of the square it stands for."""
-    choose(qtbot, window, "image.mrc", "signal", "root")
-    item = window.signal.image.overview
-    centre = item.mapToView(QtCore.QPointF(10.5, 20.5))
-    assert (centre.x(), centre.y()) == (40, 80)
-
-
 def test_an_unreadable_file_is_listed_and_says_why(qtbot, window):
     item = window.tree.items["broken.mrc",]
     assert "truncated: 12 of 1024 bytes" in item.toolTip(0)
@@ -325,7 +219,7 @@ def test_the_list_says_shapes_and_nests_nodes_under_their_parents(qtbot, window)
     assert items["folder", "series.mrc", "signal"].text(0) == "folder/series.mrc"
 
 
-def test_under_the_mouse_index_units_and_intensity_are_read(window):
+def test_under_the_mouse_index_units_and_intensity_are_read(qtbot, window):
     view = window.signal.image
     view.scene().sigMouseMoved.emit(view.box.mapViewToScene(QtCore.QPointF(7, 2)))
     text = window.status.mouse.text()
@@ -333,6 +227,9 @@ def test_under_the_mouse_index_units_and_intensity_are_read(window):
     assert "kx 0.3 nm⁻¹" in text
     assert "ky -0.05 nm⁻¹" in text
     assert f"I {SCAN[2, 3, 2, 7]}" in text
+    window.session.move_to((4, 6))
+    settle(qtbot, window, (4, 6))
+    assert f"I {SCAN[4, 6, 2, 7]}" in window.status.mouse.text(), "a new frame is read out without a new move"
     navigator = window.navigator.image
     navigator.scene().sigMouseMoved.emit(navigator.box.mapViewToScene(QtCore.QPointF(6, 1)))
     assert "x 6 px (12 nm)" in window.status.mouse.text()
@@ -418,6 +315,34 @@ def test_what_comes_next_is_fetched_ahead(qtbot, window, stand_in):
     window.session.move_to((2, 4))
     qtbot.waitUntil(lambda: any("/c/2/5/" in url for url in stand_in.traffic.data()))
     qtbot.waitUntil(lambda: any("/c/2/6/" in url for url in stand_in.traffic.data()))
+
+
+def test_keys_for_scale_levels_and_fit(qtbot, window):
+    levels = tuple(window.signal.image.overview.getLevels())
+    window.signal.set_levels((0.0, 1.0))
+    qtbot.keyClick(window, Key.Key_A)
+    assert tuple(window.signal.image.overview.getLevels()) == pytest.approx(levels)
+    window.signal.image.show_region(Region(1, 2, 1, 2))
+    qtbot.keyClick(window, Key.Key_F)
+    assert window.signal.image.region().x1 > 8
+    qtbot.keyClick(window, Key.Key_L)
+    assert window.toolbar.scales[Scale.SQRT].isChecked()
+    qtbot.waitUntil(lambda: window.signal.picture.stretch.scale is Scale.SQRT)
+    np.testing.assert_allclose(window.signal.image.overview.image, np.sqrt(SCAN[2, 3]), rtol=1e-6)
+
+
+def test_levels_of_the_navigator_are_its_own(window):
+    signal = tuple(window.signal.image.overview.getLevels())
+    window.navigator_contrast.histogram.dragged.emit((1000.0, 2000.0))
+    assert tuple(window.navigator.image.overview.getLevels()) == (1000, 2000)
+    assert tuple(window.signal.image.overview.getLevels()) == signal
+
+
+def test_another_colormap_is_on_the_screen(window):
+    window.toolbar.colormaps.setCurrentText("gray")
+    window.toolbar.colormaps.activated.emit(window.toolbar.colormaps.currentIndex())
+    red, green, blue = painted(window.signal.image, 2, 3)
+    assert red == green == blue > 20
 
 
 def test_both_themes_can_be_put_on(window):

@@ -44,6 +44,8 @@ def test_lists_trees_folders_and_unreadable_files(service):
         "image.mrc/signal",
         "spectrum.dm3/signal",
         "map.hspy/signal",
+        "two.emd/image",
+        "two.emd/cube",
         "broken.mrc",
     }
     assert listed["broken.mrc"].error == "truncated: 12 of 1024 bytes"
@@ -55,7 +57,7 @@ def test_lists_trees_folders_and_unreadable_files(service):
     assert [axis.units for axis in root.axes] == ["nm", "nm", "1/nm", "1/nm"]
     assert root.axes[2].value(0) == pytest.approx(-0.25)
     assert scan.node("halved").operations == ("scale",)
-    assert scan.node("halved").parameters == ("factor = 0.5",)
+    assert scan.node("halved").parameters == ('{"factor": 0.5}',)
 
 
 def test_a_frame_is_its_pinned_chunk(service, stand_in):

@@ -211,6 +211,17 @@ def several_scans() -> PinnedMap:
                     }
                 )
             ),
+            "two.emd": file(
+                image=tree({"root": node(encoded(6, 8), [axis("y", 6, 0.1, "nm"), axis("x", 8, 0.1, "nm")])}),
+                cube=tree(
+                    {
+                        "root": node(
+                            encoded(2, 3, 4, 5),
+                            [axis(f"axis {n}", n) for n in (2, 3, 4, 5)],
+                        )
+                    }
+                ),
+            ),
             "broken.mrc": unreadable("truncated: 12 of 1024 bytes"),
         }
     )
@@ -324,12 +335,21 @@ def choose(qtbot: Any, window: Window, *path: str) -> None:
 
 def painted(view: Any, row: int, column: int) -> Any:
     """The colour on the screen in the middle of a pixel of the image, as (r, g, b)."""
-    place = view.mapFromScene(view.box.mapViewToScene(QtCore.QPointF(column, row)))
-    colour = view.grab().toImage().pixelColor(place)
+    colour = view.grab().toImage().pixelColor(place(view, row, column))
     return colour.red(), colour.green(), colour.blue()
 
 
 def press(view: Any, row: float, column: float) -> None:
     """Click the middle of a pixel."""
-    place = view.mapFromScene(view.box.mapViewToScene(QtCore.QPointF(column, row)))
-    drag(view, place, place, steps=0)
+    drag(view, place(view, row, column), place(view, row, column), steps=0)
+
+
+def place(view: Any, row: float, column: float) -> QtCore.QPoint:
+    """Where a pixel of the picture is in the view, in screen pixels."""
+    return view.mapFromScene(view.box.mapViewToScene(QtCore.QPointF(column, row)))
+
+
+def settle(qtbot: Any, window: Window, position: tuple[int, ...]) -> None:
+    """Wait until the frame at a position is on the screen."""
+    qtbot.waitUntil(lambda: window.session.state.position == position)
+    qtbot.waitUntil(lambda: shown(window))

@@ -61,20 +61,26 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_address(parser: argparse.ArgumentParser, port: int) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=port, help="0 takes a free one (default: %(default)s)")
+    parser.add_argument("--port", type=_port, default=port, help="0 takes a free one (default: %(default)s)")
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text} is no port; a port is a number from 0 to 65535")
+    return int(text)
 
 
 def _serve(options: argparse.Namespace) -> int:
     if bool(options.paths) == bool(options.config):
         raise ValueError("Give either PATHs or --config FILE.")
-    listening = _listen(options.host, options.port)
     key = options.api_key or os.environ.get("TILED_SINGLE_USER_API_KEY") or secrets.token_hex(16)
     if not key.isalnum():
         raise ValueError("--api-key may have letters and digits only.")
-    config = _config(options, key)
-    app, given = _build(config)
-    print(_welcome(_url(listening), given, config.authentication.allow_anonymous_access), flush=True)
-    _server(app).run(sockets=[listening])
+    with _listen(options.host, options.port) as listening:
+        config = _config(options, key)
+        app, given = _build(config)
+        print(_welcome(_url(listening), given, config.authentication.allow_anonymous_access), flush=True)
+        _server(app).run(sockets=[listening])
     return 0
 
 
@@ -111,10 +117,9 @@ def _demo(options: argparse.Namespace) -> int:
     config = parse_configs(_demo_config())
     key = config.authentication.single_user_api_key = secrets.token_hex(16)
     app, _ = _build(config)
-    listening = _listen(options.host, options.port)
-    url = _url(listening)
-    print(_welcome(url, key, public=False), flush=True)
-    with _serving(app, listening):
+    with _listen(options.host, options.port) as listening, _serving(app, listening):
+        url = _url(listening)
+        print(_welcome(url, key, public=False), flush=True)
         command = [sys.executable, "-m", "viewer", url, "--api-key", key]
         if alone:
             command += ["--tour", str(options.screenshots or _screenshot_folder())]
@@ -138,15 +143,11 @@ def _screenshot_folder() -> Path:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    """Listen before anything slow, so that a taken port is said at once and early visitors wait."""
     try:
-        listening.bind((host, port))
-    except (OSError, OverflowError) as error:
-        listening.close()
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
         raise ValueError(f"Cannot listen on {host}:{port}: {error}. Try another --port.") from error
-    return listening
 
 
 def _url(listening: socket.socket) -> str:

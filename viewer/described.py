@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +56,7 @@ def node_from_json(path: tuple[str, ...], attributes: dict[str, Any]) -> Node | 
         state=described.get("state") or "lazy",
         parent=described.get("parent"),
         operations=tuple(str(step.get("operation")) for step in recipe),
-        parameters=tuple(_parameters_text(step.get("parameters") or {}) for step in recipe),
+        parameters=tuple(json.dumps(step.get("parameters") or {}) for step in recipe),
         error=described.get("error") or error,
     )
 
@@ -88,8 +89,3 @@ def _axis(described: dict[str, Any]) -> Axis:
         navigate=bool(described.get("navigate")),
         values=tuple(map(float, values)) if values else None,
     )
-
-
-def _parameters_text(parameters: Mapping[str, Any]) -> str:
-    """Parameters of one step in a line, for a tooltip."""
-    return ", ".join(f"{name} = {value}" for name, value in parameters.items())

@@ -83,6 +83,8 @@ class Fetcher(QtCore.QObject):
             Sequence number that the answer will carry.
         """
         self._sequence += 1
+        if self._closed:
+            return self._sequence
         self._asked[view] = self._sequence
         self._lane(view).ask(Job(self._sequence, request, *locate(request), work))
         return self._sequence

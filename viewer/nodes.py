@@ -87,6 +87,8 @@ class Node:
         Little-endian, as on the wire.
     chunks : tuple of int
         Shape of one chunk.
+    operations, parameters : tuple of str
+        Its recipe, step by step: the operation's name, and its parameters as JSON.
     """
 
     path: tuple[str, ...]

@@ -6,8 +6,10 @@ its calling thread. It knows no panel; panels hear of it through signals.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from functools import partial
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from pyqtgraph.Qt import QtCore
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
 LISTINGS = ("list", "listing")
 HEARTBEAT_MS = 5000
 RETRY_MS = 1000
+LISTING_SECONDS = 0.25
 AHEAD_BYTES = 4 * 1024**2
 
 
@@ -135,10 +138,6 @@ class Session(QtCore.QObject):
         """Say why a file could not be read."""
         self.troubles.put(NOTICE, f"{tree.path[-1]} could not be read: {tree.error}")
 
-    def notice(self, text: str) -> None:
-        """Say something in the banner that is not about fetching; empty takes it back."""
-        self.troubles.put(NOTICE, text) if text else self.troubles.settle(NOTICE)
-
     def move_to(self, position: Sequence[int]) -> None:
         """Point at another position of the scan; outside it, at the nearest."""
         before = self.state
@@ -193,13 +192,15 @@ class Session(QtCore.QObject):
     # Asking
 
     def _list(self, progress: bool) -> tuple[Tree, ...]:
-        """In the calling thread: all trees; the first listing is told tree by tree."""
-        trees: tuple[Tree, ...] = ()
+        """In the calling thread: all trees; the first listing is told as it grows."""
+        trees: list[Tree] = []
+        told = -math.inf
         for tree in self.service.trees():
-            trees = (*trees, tree)
-            if progress:
-                self.fetcher.report("listing", trees)
-        return trees
+            trees.append(tree)
+            if progress and monotonic() - told > LISTING_SECONDS:
+                told = monotonic()
+                self.fetcher.report("listing", tuple(trees))
+        return tuple(trees)
 
     def _ask_frame(self) -> None:
         node = self.state.node
@@ -230,12 +231,16 @@ class Session(QtCore.QObject):
         requests = ahead_requests(self.state, previous)
         self.fetcher.ahead(FRAME, [ahead for ahead in requests if ahead.nbytes <= AHEAD_BYTES])
 
-    def _choose_navigator(self, node: Node) -> None:
-        """Keep the navigator while its key stays; another one waits until the first frame is there."""
+    def _navigator_of(self, node: Node) -> Node | None:
+        """Find the map to point into for a node."""
         tree = next((tree for tree in self.trees if tree.path == node.tree), None)
         navigator = tree.node("navigator") if tree and node.navigation_axes else None
-        if navigator is not None and (navigator.kind is not Kind.MAP or navigator.error is not None):
-            navigator = None
+        usable = navigator is not None and navigator.kind is Kind.MAP and navigator.error is None
+        return navigator if usable else None
+
+    def _choose_navigator(self, node: Node) -> None:
+        """Keep the navigator while its key stays; another one waits until the first frame is there."""
+        navigator = self._navigator_of(node)
         if navigator != self._navigator or self._reload:
             self._forget(NAVIGATOR)
             self._navigator = navigator
@@ -290,7 +295,6 @@ class Session(QtCore.QObject):
 
     def _frame_came(self, answer: Answer) -> None:
         self.troubles.settle(FRAME)
-        self._relisted_for = None
         self._meter.count(answer)
         self.framed.emit(answer)
         if self._navigator_waits:
@@ -320,17 +324,14 @@ class Session(QtCore.QObject):
 
     def _list_again(self, shown: Node) -> None:
         """Go on with the shown node as it is now."""
-        node = self.find(shown.path)
+        node, relisted_for = self.find(shown.path), self._relisted_for
+        self._relisted_for = None
         if node is None:
             self.troubles.put(NOTICE, f"{'/'.join(shown.path)} is gone from the service.")
-        elif node != shown or self._reload:
+        elif node != shown or self._reload or self._navigator_of(node) != self._navigator:
             self.choose(node)
-        elif self._relisted_for is not None:
-            self.troubles.put(FRAME, f"{shown.name} cannot be read: {self._relisted_for}")
-        else:
-            self._choose_navigator(shown)
-            if self._navigator_waits:
-                self._ask_navigator()
+        elif relisted_for is not None:
+            self.troubles.put(FRAME, f"{shown.name} cannot be read: {relisted_for}")
         self._reload = False
 
     def _failed(self, answer: Answer, error: ServiceError) -> None:

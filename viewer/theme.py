@@ -87,10 +87,12 @@ def style_sheet(theme: Theme) -> str:
     """Qt style sheet of a theme. Rules name their widgets, so that none leaks into others."""
     t = theme
     return f"""
+QWidget {{ font-size: 9pt; }}
 QMainWindow, QWidget#desk {{ background: {t.window}; }}
 QFrame#panel {{ background: {t.panel}; border: 1px solid {t.border}; border-radius: 6px; }}
 QLabel {{ color: {t.text}; background: transparent; }}
 QLabel#heading {{ color: {t.dim}; font-size: 8pt; font-weight: bold; }}
+QLabel#hint {{ color: {t.faint}; font-size: 8pt; }}
 QLabel#dim {{ color: {t.dim}; }}
 QLabel#canvasText {{ color: {CANVAS_DIM}; background: {t.canvas}; }}
 QWidget#bar {{ background: {t.panel}; border-top: 1px solid {t.border}; }}
@@ -108,13 +110,13 @@ QPushButton#middle:checked, QPushButton#last:checked {{ border-left: 1px solid {
 QPushButton#flat {{ border: none; background: transparent; padding: 2px 6px; color: {t.dim}; }}
 QPushButton#flat:hover {{ color: {t.text}; background: {t.hover}; }}
 QComboBox {{ background: {t.field}; color: {t.text}; border: 1px solid {t.border}; border-radius: 4px;
-    padding: 4px 8px 4px 8px; min-height: 17px; }}
+    padding: 4px 8px 4px 8px; min-height: 17px; combobox-popup: 0; }}
 QComboBox:hover {{ background: {t.hover}; }}
 QComboBox:disabled {{ color: {t.faint}; background: {t.panel}; }}
 QComboBox::drop-down {{ border: none; width: 20px; }}
 QComboBox::down-arrow {{ image: none; }}
 QComboBox QAbstractItemView {{ background: {t.panel}; color: {t.text}; border: 1px solid {t.border};
-    selection-background-color: {t.selected}; selection-color: {t.text}; outline: 0; padding: 2px; }}
+    selection-background-color: {t.selected}; selection-color: {t.text}; outline: 0; }}
 QTreeWidget {{ background: {t.panel}; color: {t.text}; border: none; outline: 0; }}
 QTreeWidget::item {{ padding: 3px 2px; border: none; }}
 QTreeWidget::item:hover {{ background: {t.field}; }}

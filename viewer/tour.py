@@ -6,6 +6,8 @@ a sentence.
 
 from __future__ import annotations
 
+import json
+import math
 import sys
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -17,7 +19,7 @@ from viewer.nodes import Kind, Node, Tree
 from viewer.picture import Scale
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
     from typing import Any
 
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
 BOUND_SECONDS = 60.0
 # A node of this operation is made, with parameters other than those of a node that is there.
-FAVOURITES = ("subtract_background_gaussians", "gaussian_filter", "savitzky_golay")
+FAVOURITES = ("subtract_background", "gaussian_filter", "savitzky_golay")
 Mouse = QtCore.Qt.MouseButton
 
 
@@ -199,7 +201,8 @@ class Tour:
         if not wanted:
             raise ServiceError(f"it offers none of {', '.join(FAVOURITES)}.")
         operation = next(op for op in offered if op.name == wanted[0])
-        return operation.name, changed_parameters(operation.parameters)
+        present = json.loads(computed.parameters[-1]) if computed and operation.name == used else {}
+        return operation.name, changed_parameters(operation.parameters, present)
 
     def _call(self, function: Callable[[], Any], otherwise: str) -> Any:
         """Run a call to the service in the session's calling thread, the window alive meanwhile."""
@@ -241,21 +244,25 @@ class Tour:
         print(path, flush=True)
 
 
-def changed_parameters(schema: Any) -> dict[str, Any]:
-    """Parameters a JSON schema accepts: its defaults, the numbers a little larger where bounds allow.
+def changed_parameters(schema: Mapping[str, Any], present: Mapping[str, Any]) -> dict[str, Any]:
+    """Return other parameters for an operation: its numbers half as large again, where bounds allow.
 
     Parameters
     ----------
     schema : mapping
-        JSON schema of one operation's parameters.
+        JSON schema of the operation's parameters.
+    present : mapping
+        Parameters to start from; defaults stand in for what it leaves out.
     """
-    changed: dict[str, Any] = {}
-    for name, field in dict(schema.get("properties", {})).items():
-        value = field.get("default")
+    fields = schema.get("properties", {})
+    changed = {name: field["default"] for name, field in fields.items() if field.get("default") is not None}
+    changed.update(present)
+    for name, value in changed.items():
         if isinstance(value, bool) or not isinstance(value, int | float):
             continue
-        larger = value * 2 if isinstance(value, int) else value * 1.5
-        most = field.get("maximum", field.get("exclusiveMaximum", float("inf")))
+        field = fields.get(name, {})
+        larger = value + max(1, value // 2) if isinstance(value, int) else 1.5 * value
+        most = min(field.get("maximum", math.inf), field.get("exclusiveMaximum", math.inf))
         changed[name] = larger if larger < most else value
     return changed
 

@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from viewer.lanes import Answer
     from viewer.picture import Levels
     from viewer.session import Session
+    from viewer.theme import Theme
     from viewer.view_state import ViewState
 
 FIGURES_MS = 250
 HISTOGRAM_MS = 60
-LEFT_WIDTH = 320
-FONT_POINTS = 9.0
+LEFT_WIDTH = 336
 
 
 class Window(QtWidgets.QMainWindow):
@@ -56,9 +56,6 @@ class Window(QtWidgets.QMainWindow):
         self._levels: Levels = (0.0, 1.0)
         self._navigator_levels: Levels = (0.0, 1.0)
         self._navigator_by_hand = False
-        font = QtGui.QFont(self.font())
-        font.setPointSizeF(FONT_POINTS)
-        self.setFont(font)
         self._lay_out()
         self._listen_to_session()
         self._listen_to_panels()
@@ -76,6 +73,7 @@ class Window(QtWidgets.QMainWindow):
     def set_theme(self, name: str) -> None:
         """Take the colours of a theme, ``dark`` or ``light``."""
         self._theme = theme = THEMES[name]
+        self.setPalette(_palette(theme))
         self.setStyleSheet(style_sheet(theme))
         for panel in (self.tree, self.navigator, self.signal, self.status):
             panel.set_theme(theme)
@@ -86,6 +84,7 @@ class Window(QtWidgets.QMainWindow):
 
     def closeEvent(self, event: QtGui.QCloseEvent) -> None:  # noqa: N802 (Qt)
         """End the session's threads."""
+        self.hide()  # at once, even where a worker waits for a service that hangs
         self._figures_timer.stop()
         self._histogram_timer.stop()
         self.session.close()
@@ -323,3 +322,23 @@ class Window(QtWidgets.QMainWindow):
         self.status.show_figures(
             f.latency, f.frame_bytes, f.cache_used, f.cache_capacity, f.frames_per_second
         )
+
+
+def _palette(theme: Theme) -> QtGui.QPalette:
+    """Colours of what no style sheet reaches: frames of pop-ups, placeholder texts."""
+    role, palette = QtGui.QPalette.ColorRole, QtGui.QPalette()
+    colours = {
+        role.Window: theme.panel,
+        role.Base: theme.panel,
+        role.Button: theme.field,
+        role.ToolTipBase: theme.panel,
+        role.WindowText: theme.text,
+        role.Text: theme.text,
+        role.ButtonText: theme.text,
+        role.ToolTipText: theme.text,
+        role.Highlight: theme.selected,
+        role.HighlightedText: theme.text,
+    }
+    for which, colour in colours.items():
+        palette.setColor(which, QtGui.QColor(colour))
+    return palette

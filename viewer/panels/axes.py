@@ -13,6 +13,8 @@ from viewer.readout import axis_label, number
 if TYPE_CHECKING:
     from viewer.nodes import Axis
 
+# Ticks point inwards; minor ones are labelled only where there is plenty of room.
+TICKS = {"tickLength": -4, "maxTickLevel": 1, "textFillLimits": [(0, 0.8), (1, 0.3)]}
 Ticks = list[tuple[float, list[float]]]
 
 
@@ -23,7 +25,7 @@ class CalibratedAxis(pg.AxisItem):
         super().__init__(orientation)
         self._axis: Axis | None = None
         self.enableAutoSIPrefix(False)
-        self.setStyle(tickLength=-4, maxTickLevel=1)
+        self.setStyle(**TICKS)
 
     def set_axis(self, axis: Axis) -> None:
         """Label with the axis's name and units."""
@@ -48,6 +50,8 @@ class CalibratedAxis(pg.AxisItem):
         axis = self._axis
         if axis is None or not axis.calibrated:
             return [number(round(value, 6)) for value in values]
+        if axis.values is not None:
+            return [number(axis.value(value)) for value in values]
         step = abs(axis.scale) * spacing
         return [_rounded(axis.value(value), step) for value in values]
 
@@ -68,7 +72,7 @@ class IntensityAxis(pg.AxisItem):
         super().__init__(orientation)
         self._stretch = Stretch()
         self.enableAutoSIPrefix(False)
-        self.setStyle(tickLength=-4, maxTickLevel=1)
+        self.setStyle(**TICKS)
 
     def set_stretch(self, stretch: Stretch) -> None:
         """Follow the stretch of the curve."""

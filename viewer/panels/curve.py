@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyqtgraph as pg
 
-from viewer.panels.axes import IntensityAxis
+from viewer.panels.axes import TICKS, IntensityAxis
 from viewer.panels.overlays import Crosshair
 from viewer.panels.plot import PlotView
 from viewer.readout import axis_label
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from viewer.theme import Theme
 
 HEADROOM = 0.06
-AXIS_WIDTH = 62
+AXIS_WIDTH = 72
 
 
 class CurveView(PlotView):
@@ -30,7 +30,7 @@ class CurveView(PlotView):
     def __init__(self) -> None:
         bottom = pg.AxisItem("bottom")
         bottom.enableAutoSIPrefix(False)
-        bottom.setStyle(tickLength=-4, maxTickLevel=1)
+        bottom.setStyle(**TICKS)
         self._intensity = IntensityAxis("left")
         super().__init__({"left": self._intensity, "bottom": bottom}, on_canvas=False)
         self.curve = pg.PlotCurveItem()
@@ -40,6 +40,7 @@ class CurveView(PlotView):
         self.addItem(self.crosshair, ignoreBounds=True)
         self.crosshair.hide()
         self._intensity.setWidth(AXIS_WIDTH)
+        self._intensity.setLabel("Intensity")
         self.axes: tuple[Axis, ...] = ()
         self.picture: Picture | None = None
         self._x: NDArray[np.float64] = np.zeros(1)

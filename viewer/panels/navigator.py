@@ -159,7 +159,6 @@ class NavigatorPanel(Panel):
         self.sliders = {number: AxisSlider(self._axes[number]) for number in numbers}
         for number_, slider in self.sliders.items():
             self._sliders_box.addWidget(slider)
-            slider.setFont(self.font())
             slider.changed.connect(lambda index, axis=number_: self._slid(axis, index))
 
     def _say(self, stride: int = 1) -> None:

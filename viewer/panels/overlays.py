@@ -135,8 +135,8 @@ class ScaleBar(pg.GraphicsObject):
         painter.drawRoundedRect(box, 4, 4)
         painter.setFont(self._font)
         painter.setPen(pg.mkPen(CANVAS_TEXT))
-        centred = QtCore.Qt.AlignmentFlag.AlignHCenter | QtCore.Qt.AlignmentFlag.AlignTop
-        painter.drawText(box.adjusted(0, 4, 0, 0), int(centred), text)
+        centred = QtGui.QTextOption(QtCore.Qt.AlignmentFlag.AlignHCenter)
+        painter.drawText(box.adjusted(0, 4, 0, 0), text, centred)
         bar = QtCore.QRectF(round(box.center().x() - length / 2), round(box.bottom() - 10), round(length), 3)
         painter.fillRect(bar, pg.mkColor(CANVAS_TEXT))
 

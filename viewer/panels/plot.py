@@ -90,6 +90,7 @@ class PlotView(pg.PlotWidget):
             axis.label.setFont(font)
         self.scene().sigMouseMoved.connect(self._mouse_moved)
         self.fitted = True
+        self._spot: tuple[float, float] | None = None
         self.box.sigRangeChangedManually.connect(self._zoomed_by_hand)
 
     def set_theme(self, theme: Theme) -> None:
@@ -121,13 +122,20 @@ class PlotView(pg.PlotWidget):
 
     def leaveEvent(self, ev: QtCore.QEvent) -> None:  # noqa: N802 (Qt)
         """Nothing is under the mouse any more."""
+        self._spot = None
         self.hovered.emit(None)
         super().leaveEvent(ev)
 
     def _mouse_moved(self, place: QtCore.QPointF) -> None:
         inside = self.box.sceneBoundingRect().contains(place)
         spot = self.box.mapSceneToView(place) if inside else None
-        self.hovered.emit((spot.x(), spot.y()) if spot is not None else None)
+        self._spot = (spot.x(), spot.y()) if spot is not None else None
+        self.hovered.emit(self._spot)
+
+    def hover_again(self) -> None:
+        """Read out once more what is under the mouse: the picture under it changed."""
+        if self._spot is not None:
+            self.hovered.emit(self._spot)
 
     def _zoomed_by_hand(self, *_: object) -> None:
         self.fitted = False

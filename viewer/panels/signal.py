@@ -121,6 +121,7 @@ class SignalPanel(Panel):
             self.view.paint_picture(answer.value, levels)
         self._stack.setCurrentWidget(self.view)
         self._say()
+        self.view.hover_again()
 
     def paint_detail(self, answer: Answer) -> None:
         """Show the visible region of a large image in more detail."""

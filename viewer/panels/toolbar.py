@@ -29,7 +29,7 @@ class Toolbar(QtWidgets.QWidget):
     def __init__(self) -> None:
         super().__init__()
         self._contrast = Contrast()
-        self.scales = {scale: _button(name, checkable=True) for scale, name in NAMES.items()}
+        self.scales = {scale: _button(name, "Next scale: L", checkable=True) for scale, name in NAMES.items()}
         self.colormaps = Choice()
         self.colormaps.setIconSize(QtCore.QSize(36, 10))
         self.colormaps.setFocusPolicy(QtCore.Qt.FocusPolicy.NoFocus)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
@@ -22,6 +23,7 @@ STATES = {
     "computing": "being computed",
     "failed": "failed",
 }
+RIGHT = QtCore.Qt.AlignmentFlag.AlignRight | QtCore.Qt.AlignmentFlag.AlignVCenter
 PATH = QtCore.Qt.ItemDataRole.UserRole
 
 
@@ -46,13 +48,19 @@ class TreePanel(Panel):
         self.list.setTextElideMode(QtCore.Qt.TextElideMode.ElideMiddle)
         header = self.list.header()
         header.setStretchLastSection(False)
-        self.list.headerItem().setTextAlignment(1, QtCore.Qt.AlignmentFlag.AlignRight)
+        self.list.headerItem().setTextAlignment(1, RIGHT)
         header.setMinimumSectionSize(48)
         header.setSectionResizeMode(0, QtWidgets.QHeaderView.ResizeMode.Stretch)
         header.setSectionResizeMode(1, QtWidgets.QHeaderView.ResizeMode.ResizeToContents)
         self.list.itemClicked.connect(self._clicked)
         self.list.itemActivated.connect(self._clicked)
-        self.column.addWidget(heading("Signal tree"))
+        hint = QtWidgets.QLabel("Space: previous node")
+        hint.setObjectName("hint")
+        row = QtWidgets.QHBoxLayout()
+        row.addWidget(heading("Signal tree"))
+        row.addStretch(1)
+        row.addWidget(hint)
+        self.column.addLayout(row)
         self.column.addWidget(self.list, 1)
 
     def set_theme(self, theme: Theme) -> None:
@@ -70,10 +78,10 @@ class TreePanel(Panel):
         several = _files_with_several_signals(trees)
         for tree in trees:
             self._add_tree(tree, in_file=tree.path[:-1] in several)
+        self.mark(self._shown)  # unfolds what is above it, so first
         for path, item in self.items.items():
             item.setExpanded(path not in folded)
         self.list.verticalScrollBar().setValue(scrolled)
-        self.mark(self._shown)
 
     def mark(self, path: tuple[str, ...]) -> None:
         """Highlight the node that is shown."""
@@ -120,7 +128,7 @@ class TreePanel(Panel):
         for column in (0, 1):
             item.setForeground(column, QtGui.QColor(self._theme.faint))
             item.setToolTip(column, tree.error or "")
-        item.setTextAlignment(1, QtCore.Qt.AlignmentFlag.AlignRight | QtCore.Qt.AlignmentFlag.AlignVCenter)
+        item.setTextAlignment(1, RIGHT)
 
     def _add_node(
         self, node: Node, above: QtWidgets.QTreeWidgetItem | QtWidgets.QTreeWidget, name: str
@@ -130,7 +138,7 @@ class TreePanel(Panel):
         item.setData(0, PATH, node.path)
         item.setText(0, name)
         item.setText(1, shape_text(node))
-        item.setTextAlignment(1, QtCore.Qt.AlignmentFlag.AlignRight | QtCore.Qt.AlignmentFlag.AlignVCenter)
+        item.setTextAlignment(1, RIGHT)
         item.setForeground(1, QtGui.QColor(self._theme.dim))
         item.setIcon(0, self._state_dot(node))
         item.setToolTip(0, _description(node))
@@ -154,7 +162,10 @@ class TreePanel(Panel):
 
 def _description(node: Node) -> str:
     """Tooltip: what it was made by, and what it is."""
-    steps = [f"{name}({text})" for name, text in zip(node.operations, node.parameters, strict=True)]
+    steps = [
+        f"{name}({', '.join(f'{key} = {value}' for key, value in json.loads(parameters).items())})"
+        for name, parameters in zip(node.operations, node.parameters, strict=True)
+    ]
     shape = " × ".join(str(size) for size in node.shape)
     lines = ["/".join(node.path), node.title, f"{shape} {node.dtype.name}", *steps]
     lines = [line for line in (*lines, STATES.get(node.state, node.state)) if line]
