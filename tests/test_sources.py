@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import json
-import logging
 import os
 import pickle
 import random
@@ -18,85 +17,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import source_files as write
+from source_samples import SMALL
 
-from tiled_spyde.errors import SourceChanged, SourceError
-from tiled_spyde.sources import find_sources, open_source
+from tiled_spyde.errors import SourceError
+from tiled_spyde.sources import open_source
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 
-def hspy(shape, signal, dtype, **storage):
-    return lambda folder: write.write_hspy(folder / "a.hspy", write.placed(shape, dtype), signal, **storage)
-
-
-def zspy(shape, signal, dtype, chunks):
-    return lambda folder: write.write_zspy(
-        folder / "a.zspy", write.placed(shape, dtype), signal, chunks=chunks
-    )
-
-
-def mrc(shape, dtype, **options):
-    return lambda folder: write.write_mrc(folder / "a.mrc", write.placed(shape, dtype), **options)
-
-
-def mib(shape, dtype, **options):
-    return lambda folder: write.write_mib(folder / "a.mib", write.placed(shape, dtype), **options)
-
-
-def movie(shape, dtype):
-    name = "20251103_00001_movie.mrc"
-    return lambda folder: write.write_direct_electron(folder / name, write.placed(shape, dtype))
-
-
-def tif(shape, dtype, **options):
-    return lambda folder: write.write_tif(folder / "a.tif", write.placed(shape, dtype), **options)
-
-
-def blo(shape):
-    return lambda folder: write.write_blo(folder / "a.blo", write.placed(shape, "u1"))
-
-
-GZIP = {"compression": "gzip", "shuffle": True}
-SMALL = {
-    "hspy 0|2 contiguous": hspy((13, 17), 2, "u2"),
-    "hspy 0|1 float": hspy((37,), 1, "f8"),
-    "hspy 1|1": hspy((5, 37), 1, "f4", **GZIP),
-    "hspy 1|2": hspy((5, 13, 17), 2, "i4", chunks=(2, 13, 17)),
-    "hspy 2|0 map": hspy((5, 7), 0, "f4", chunks=(3, 3)),
-    "hspy 2|1 big-endian": hspy((5, 7, 31), 1, ">i2", chunks=(2, 2, 31), **GZIP),
-    "hspy 2|2 contiguous": hspy((3, 5, 13, 17), 2, "u2"),
-    "hspy 2|2 contiguous big-endian": hspy((3, 5, 13, 17), 2, ">f4"),
-    "hspy 2|2 chunked across frames": hspy((3, 5, 13, 17), 2, "u1", chunks=(2, 2, 7, 9), **GZIP),
-    "hspy 2|2 shuffled only": hspy((3, 5, 13, 17), 2, "u2", chunks=(2, 2, 13, 17), shuffle=True),
-    "hspy 2|2 complex": hspy((3, 4, 5, 6), 2, "c8", chunks=(1, 2, 5, 6)),
-    "hspy 3|1": hspy((2, 3, 4, 29), 1, "u4", chunks=(1, 3, 4, 29)),
-    "hspy 3|2": hspy((2, 3, 5, 6, 7), 2, "f8"),
-    "hspy bool": hspy((2, 3, 5, 6), 2, "?"),
-    "zspy 2|2 one frame a chunk": zspy((3, 5, 13, 17), 2, "u2", (1, 1, 13, 17)),
-    "zspy 2|2 edge chunks": zspy((3, 5, 13, 17), 2, "f4", (2, 2, 8, 8)),
-    "zspy 1|1 big-endian": zspy((5, 37), 1, ">i4", (2, 37)),
-    "mrc image": mrc((13, 17), "i2"),
-    "mrc stack": mrc((5, 13, 17), "u2"),
-    "mrc stack, extended header": mrc((5, 13, 17), "f4", extended=300),
-    "mrc bytes": mrc((4, 6, 5), "u1"),
-    "mrc half": mrc((4, 6, 5), "f2"),
-    "mrc 2|2 of a Direct Electron camera": movie((3, 5, 13, 17), "u2"),
-    "blo": blo((3, 5, 11, 11)),
-    "blo one line": blo((1, 5, 11, 11)),
-    "mib 2|2 6-bit": mib((3, 5, 12, 16), "u1", per_line=5),
-    "mib 2|2 12-bit": mib((3, 5, 12, 16), "u2", per_line=5),
-    "mib 2|2 24-bit without .hdr": mib((3, 5, 12, 16), "u4", per_line=5, hdr=False),
-    "mib quad": mib((3, 5, 12, 16), "u2", per_line=5, quad=True),
-    "mib one frame": mib((12, 16), "u2"),
-    "mib stack": mib((6, 12, 16), "u2"),
-    "tif image": tif((13, 17), "u2"),
-    "tif stack": tif((5, 13, 17), "f4"),
-    "tif stack big-endian": tif((5, 13, 17), "u2", byteorder=">"),
-    "tif stack compressed": tif((5, 13, 17), "u2", compression="zlib"),
-    "tif 4-D compressed": tif((2, 3, 13, 17), "i4", compression="zlib"),
-    "tif tiled": tif((4, 70, 90), "u2", tile=(32, 32)),
-    "tif ImageJ": tif((5, 13, 17), "u2", imagej=True),
-}
 REAL = (
     "LSMO_EELS_linescan.hdf5",
     "fei-extended.mrc",
@@ -390,109 +318,3 @@ def test_metadata_is_json_and_the_vendors_stays_out(real):
         assert len(text) < 64_000
         assert root.metadata["Signal"].get("signal_type", "") == root.info.signal_type
         json.dumps([axis.to_json() for axis in root.info.axes], allow_nan=False)
-
-
-class TestFingerprint:
-    def test_is_that_of_the_content_wherever_it_lies(self, tmp_path):
-        for name in ("one", "two"):
-            (tmp_path / name).mkdir()
-        first = SMALL["mib 2|2 12-bit"](tmp_path / "one")
-        second = SMALL["mib 2|2 12-bit"](tmp_path / "two")
-        assert open_source(first)[0].fingerprint == open_source(second)[0].fingerprint
-
-    @pytest.mark.parametrize("at", [0, 3 * (11 * 1024**2 + 1024) // 9 + 10, -1])
-    def test_changes_with_the_first_a_sampled_and_the_last_byte(self, at, tmp_path):
-        path = tmp_path / "a.mrc"
-        write.write_mrc(path, np.zeros((6, 1024, 1024), "i2"))
-        before = open_source(path)[0].fingerprint
-        content = bytearray(path.read_bytes())
-        content[at if at else 200] ^= 1
-        path.write_bytes(content)
-        assert open_source(path)[0].fingerprint != before
-
-    def test_is_read_on_first_need_only(self, tmp_path, monkeypatch):
-        path = SMALL["mrc stack"](tmp_path)
-        with monkeypatch.context() as patched:
-            patched.setattr(os, "pread", partial(pytest.fail, "opening read the file for its fingerprint"))
-            (root,) = open_source(path)
-        assert len(root.fingerprint) == 32
-
-    def test_of_a_store_follows_its_chunks(self, tmp_path):
-        path = SMALL["zspy 2|2 one frame a chunk"](tmp_path)
-        before = open_source(path)[0].fingerprint
-        chunk = sorted((path / "Experiments/scan/data").rglob("*2.4.0.0"))[0]
-        chunk.write_bytes(chunk.read_bytes()[:-1] + b"?")
-        assert open_source(path)[0].fingerprint != before
-
-
-READERS = [
-    "hspy 2|2 contiguous",
-    "hspy 2|2 chunked across frames",
-    "zspy 2|2 edge chunks",
-    "mrc stack",
-    "blo",
-    "mib 2|2 12-bit",
-    "tif stack",
-    "tif stack compressed",
-]
-
-
-def inside(path):
-    """The file to tamper with."""
-    return next(path.rglob(".zarray")) if path.is_dir() else path
-
-
-@pytest.mark.parametrize("name", READERS)
-class TestAfterOpening:
-    def test_a_truncated_file_is_noticed(self, name, tmp_path):
-        path = SMALL[name](tmp_path)
-        (root,) = open_source(path)
-        first = (0,) * len(root.info.navigation_axes)
-        root.reader.read(first)
-        os.truncate(inside(path), inside(path).stat().st_size // 2)
-        with pytest.raises(SourceChanged, match="changed since it was opened"):
-            root.reader.read(first)
-        with pytest.raises(SourceError):
-            _ = root.fingerprint
-
-    def test_another_file_in_its_place_is_noticed(self, name, tmp_path):
-        path = SMALL[name](tmp_path)
-        (root,) = open_source(path)
-        first = (0,) * len(root.info.navigation_axes)
-        root.reader.read(first)
-        other, times = tmp_path / "other", inside(path).stat()
-        other.write_bytes(inside(path).read_bytes())
-        os.utime(other, ns=(times.st_atime_ns, times.st_mtime_ns))  # same size, same time
-        other.replace(inside(path))
-        with pytest.raises(SourceChanged):
-            root.reader.read(first)
-
-    def test_a_file_that_is_gone_is_noticed(self, name, tmp_path):
-        path = SMALL[name](tmp_path)
-        (root,) = open_source(path)
-        inside(path).unlink()
-        with pytest.raises(SourceChanged, match=r"gone|cannot be opened any more"):
-            root.reader.read((0,) * len(root.info.navigation_axes))
-
-
-def test_many_open_at_once(tmp_path):
-    """What is silenced while opening is the whole process's: it must come back."""
-    paths = [SMALL["hspy 1|2"], SMALL["tif stack"], SMALL["mib stack"], SMALL["zspy 1|1 big-endian"]]
-    paths = [write_one(tmp_path) for write_one in paths] * 10
-    filters, level = list(warnings.filters), logging.getLogger("rsciio").level
-    with ThreadPoolExecutor(8) as pool:
-        assert all(roots[0].info.shape for roots in pool.map(open_source, paths))
-    assert (list(warnings.filters), logging.getLogger("rsciio").level) == (filters, level)
-
-
-def test_a_folder_of_many_files_keeps_few_descriptors_open(tmp_path):
-    for number in range(40):
-        data = write.placed((2, 3, 5, 6), "u2")
-        write.write_hspy(tmp_path / f"{number}.hspy", data, 2, chunks=(1, 1, 5, 6), compression="gzip")
-        write.write_tif(tmp_path / f"{number}.tif", data[0], compression="zlib")
-    before = len(os.listdir("/proc/self/fd"))
-    roots = [root for path in find_sources(tmp_path) for root in open_source(path)]
-    for root in roots:
-        root.reader.read((0,) * len(root.info.navigation_axes))
-    assert len(roots) == 80
-    assert len(os.listdir("/proc/self/fd")) - before < 20

@@ -43,7 +43,7 @@ class Sum(Operation):
 
     def seconds(self, info: SignalInfo) -> float:
         """See `Operation.seconds`."""
-        return 5e-6 + 0.6e-9 * math.prod(info.signal_shape)
+        return 5e-6 + 0.3e-9 * math.prod(info.signal_shape)
 
 
 class Centre(Strict):
@@ -136,7 +136,7 @@ class VirtualImage(Operation):
 
     def seconds(self, info: SignalInfo) -> float:
         """See `Operation.seconds`."""
-        return 10e-6 + 2e-9 * math.prod(info.signal_shape)
+        return 6e-6 + 0.2e-9 * math.prod(info.signal_shape)
 
     def _mask(self, info: SignalInfo) -> NDArray[Any]:
         mask = self.detector.mask(info)

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 # scipy cuts a gaussian at 4 sigma on either side.
 _TAPS_PER_SIGMA = 8
-_SECONDS_PER_TAP = 0.45e-9
+_SECONDS_PER_TAP = 0.23e-9
+_SECONDS_PER_PASS = 3e-9
 
 
 class GaussianFilter(Operation):
@@ -171,5 +172,5 @@ def _savitzky_golay(frame: NDArray[Any], dtype: np.dtype[Any], **settings: Any) 
 
 
 def _gaussian_seconds(info: SignalInfo, sigma: float) -> float:
-    pixels, passes = math.prod(info.signal_shape), len(info.signal_axes)
-    return 40e-6 + pixels * passes * (1 + _TAPS_PER_SIGMA * sigma) * _SECONDS_PER_TAP
+    passes = math.prod(info.signal_shape) * len(info.signal_axes)
+    return 40e-6 + passes * (_SECONDS_PER_PASS + (1 + _TAPS_PER_SIGMA * sigma) * _SECONDS_PER_TAP)

@@ -40,7 +40,7 @@ class Crop(Operation):
 
     def seconds(self, info: SignalInfo) -> float:
         """See `Operation.seconds`."""
-        return 2e-6 + 0.2e-9 * math.prod(info.signal_shape)
+        return 2e-6
 
     def _region(self, info: SignalInfo) -> Region:
         axes = info.signal_axes
@@ -82,7 +82,7 @@ class Bin(Operation):
 
     def seconds(self, info: SignalInfo) -> float:
         """See `Operation.seconds`."""
-        return 30e-6 + 4e-9 * math.prod(info.signal_shape)
+        return 30e-6 + 6e-9 * math.prod(info.signal_shape)
 
     def _factors(self, info: SignalInfo) -> tuple[int, ...]:
         axes = info.signal_axes
