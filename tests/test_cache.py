@@ -11,10 +11,10 @@ from tiled_spyde.cache import Cache, DenseMap
 
 
 def test_the_bound_holds_and_the_oldest_goes_first():
-    cache = Cache(100)
+    cache = Cache(2 * (40 + 512))
     for name in "abc":
         cache.get(name, lambda: np.zeros(40, "u1"))
-    assert (len(cache), cache.size) == (2, 80)
+    assert (len(cache), cache.size) == (2, 2 * (40 + 512))
     assert cache.peek("a") is None
     cache.get("b", lambda: pytest.fail("b is held"))
     cache.get("d", lambda: np.zeros(40, "u1"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from itertools import pairwise, product
 
 import hyperspy.api as hs
@@ -13,10 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tiled_spyde import operations
-from tiled_spyde.errors import ComputeError, InvalidOperation, InvalidSlice, TooLarge
-from tiled_spyde.evaluate import Evaluator, Selection, signal
+from tiled_spyde.errors import Busy, ComputeError, InvalidOperation, InvalidSlice, TooLarge
+from tiled_spyde.evaluate import Evaluator, signal
 from tiled_spyde.operations import REGISTRY, build
 from tiled_spyde.recipe import MAX_STEPS, Recipe
+from tiled_spyde.slices import Selection
 
 # Parameters that suit small frames, one set or more for every operation that is registered.
 EXAMPLES = {
@@ -296,6 +298,65 @@ def test_what_would_take_too_long_is_refused_before_computing():
         evaluator(max_seconds=0.01).read(recipe)
     assert root.reader.reads == []
     evaluator(max_seconds=0.01).read(recipe, (3, 4))
+
+
+def test_a_single_frame_that_takes_too_long_is_refused_too():
+    recipe = Recipe(make_root((2, 3, 12, 16))).then(build("gaussian_filter", {"sigma": 200.0}))
+    with pytest.raises(TooLarge, match="1 positions"):
+        evaluator(max_seconds=1e-5).read(recipe, (0, 0))
+
+
+def test_a_frame_that_cannot_be_held_is_refused():
+    root = make_root((1, 2, 12, 16))
+    axes = tuple(replace(axis, size=40_000) for axis in root.info.signal_axes)
+    huge = Recipe(replace(root, info=root.info.with_signal(axes)))
+    with pytest.raises(TooLarge, match="6400 MB"):
+        evaluator().read(huge.then(build("gaussian_filter", {})), (0, 0, 0, 0))
+    assert root.reader.reads == []
+
+
+def test_nothing_asked_for_costs_nothing():
+    root, recipes = chain()
+    counting = Counting(*recipes)
+    empty = evaluator().read(recipes[-1], (slice(None), slice(None), slice(5, 5), 0))
+    assert (empty.shape, empty.dtype) == ((6, 8, 0), recipes[-1].info.dtype)
+    assert set(counting.calls.values()) == {0}
+    assert root.reader.reads == []
+
+
+def test_a_map_that_cannot_be_held_is_computed_position_by_position():
+    root = make_root((6, 8, 12, 16))
+    recipe = Recipe(root).then(build("sum", {}))
+    small = evaluator(cache_bytes=1000)
+    np.testing.assert_array_equal(
+        small.read(recipe, (slice(1, 5, 2), 3)), root.reader.array[1:5:2, 3].sum((1, 2), dtype="u8")
+    )
+    assert len(root.reader.reads) == 2
+
+
+def test_heavy_requests_leave_room_for_single_frames(monkeypatch):
+    monkeypatch.setattr("tiled_spyde.evaluate._HEAVY_SECONDS", 1e-9)
+    monkeypatch.setattr("tiled_spyde.evaluate._PATIENCE_SECONDS", 0.05)
+    ours, recipe = evaluator(), Recipe(make_root()).then(build("sum", {}))
+    entered, release = threading.Semaphore(0), threading.Event()
+
+    def slow(frame):
+        entered.release()
+        assert release.wait(20)
+        return frame.sum(dtype="u8")
+
+    recipe.__dict__["function"] = slow
+    threads = [threading.Thread(target=ours.read, args=(recipe, (0, column))) for column in range(4)]
+    for thread in threads:
+        thread.start()
+    for _ in threads:
+        assert entered.acquire(timeout=20)
+    with pytest.raises(Busy, match="Try again"):
+        ours.read(recipe, (1, 0))
+    release.set()
+    for thread in threads:
+        thread.join()
+    assert ours.read(recipe, (1, 0)) == recipe.root.reader.array[1, 0].sum()
 
 
 def test_a_chain_has_a_bound():

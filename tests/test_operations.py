@@ -232,6 +232,9 @@ def test_axes_without_uniform_steps():
     signal = SignalInfo(axes, np.dtype("f4"))
     cropped = build("crop", {"x": {"start": {"value": 5, "unit": "eV"}, "stop": {"index": 6}}}).output(signal)
     assert cropped.signal_axes[0].values == (4.0, 9.0, 16.0, 25.0)
+    for beyond in (-1.0, 122.0):
+        with pytest.raises(InvalidOperation, match=r"outside the axis E.*0 to 121 eV"):
+            build("crop", {"x": {"start": {"value": beyond, "unit": "eV"}}}).output(signal)
     binned = build("bin", {"x": 5}).output(signal)
     assert binned.signal_axes[0].values == (6.0, 51.0)
     with pytest.raises(InvalidOperation, match="uniform"):

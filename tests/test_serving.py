@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import encoded, serving
+from conftest import encoded, make_root, serving
 
+from tiled_spyde.adapters import chunk_shape
 from tiled_spyde.codecs import MEDIA_TYPE, decode
+from tiled_spyde.operations import build
+from tiled_spyde.recipe import Recipe
+from tiled_spyde.signals import Axis, SignalInfo
 
 SCAN = "scan4d.hspy/signal"
 SPECTRA = "spectra.hspy/signal"
@@ -83,6 +88,8 @@ def test_a_node_says_what_it_is(served):
         (f"{SCAN}/bright field", ""),
         (f"{SPECTRA}/root", "3,1:5"),
         (f"{IMAGE}/root", "::7,100:110"),
+        (f"{SCAN}/smooth", "1:1"),
+        (f"{SCAN}/navigator", ":,2:2"),
         ("line.hspy/signal/navigator", ""),
     ],
 )
@@ -343,3 +350,24 @@ def test_no_json_holds_nan(served):
 
     for address in ("/api/v1/search/", f"/api/v1/search/{SCAN}", f"/zarr/v3/{SCAN}/root/zarr.json"):
         json.loads(served.get(address).text, parse_constant=refuse)
+
+
+def test_a_folder_and_a_file_of_the_same_safe_name_are_both_served(tmp_path, monkeypatch):
+    (tmp_path / "run_1.mrc").mkdir()
+    data = _mrc_header(48, 64, 2) + encoded((2, 64, 48)).astype("<u2").tobytes()
+    (tmp_path / "run#1.mrc").write_bytes(data)
+    (tmp_path / "run_1.mrc" / "inside.mrc").write_bytes(data)
+    monkeypatch.chdir(tmp_path)
+    with serving(["."]) as service:
+        top = listed(service)
+        assert len(top) == 2
+        folder = next(name for name in top if "inside.mrc" in listed(service, name))
+        assert service.get(f"/api/v1/array/full/{folder}/inside.mrc/signal/root?slice=1").status_code == 200
+
+
+def test_no_chunk_is_larger_than_an_answer():
+    axes = (Axis("x", 3, navigate=True), Axis("ky", 8192), Axis("kx", 8192))
+    root = make_root((3, 4, 5))
+    recipe = Recipe(replace(root, info=SignalInfo(axes, np.dtype("u2"))))
+    assert chunk_shape(recipe) == (1, 8192, 8192)
+    assert chunk_shape(recipe.then(build("bin", {"x": 1}))) == (1, 4096, 4096)

@@ -121,3 +121,14 @@ def test_a_folder_of_many_files_keeps_few_descriptors_open(tmp_path):
         root.reader.read((0,) * len(root.info.navigation_axes))
     assert len(roots) == 80
     assert len(os.listdir("/proc/self/fd")) - before < 20
+
+
+@pytest.mark.parametrize("name", ["mrc stack", "mib 2|2 12-bit", "blo"])
+def test_a_large_frame_is_read_in_parts_that_fit(name, tmp_path, monkeypatch):
+    (root,) = open_source(SMALL[name](tmp_path))
+    first = (0,) * len(root.info.navigation_axes)
+    whole = root.reader.read(first)
+    monkeypatch.setattr("tiled_spyde.sources.raw._SPAN", 3 * whole[0].nbytes)
+    np.testing.assert_array_equal(root.reader.read(first), whole)
+    region = (slice(1, len(whole), 2), slice(0, 3, 1))
+    np.testing.assert_array_equal(root.reader.read(first, region), whole[region])

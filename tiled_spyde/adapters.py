@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -22,13 +23,14 @@ from tiled.structures.core import Spec, StructureFamily
 
 from tiled_spyde.catalog import Folder, SourceFile
 from tiled_spyde.errors import InvalidSlice, NotFound, SpydeError, TooLarge, status_of
-from tiled_spyde.evaluate import Evaluator, Selection
 from tiled_spyde.recipe import package_versions
+from tiled_spyde.slices import Selection
 from tiled_spyde.tree import NAVIGATOR, SignalTree
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from tiled_spyde.evaluate import Evaluator
     from tiled_spyde.recipe import Recipe
     from tiled_spyde.signals import SignalInfo
 
@@ -37,12 +39,16 @@ if TYPE_CHECKING:
 # What `array/full` says it expects: tiled compares it after reading, we before.
 EXPECTED_SHAPE: ContextVar[tuple[int, ...] | None] = ContextVar("EXPECTED_SHAPE", default=None)
 
+RETRY_AFTER = "5"
+
 # tiled's zarr routes cap a chunk at 10 000 along an axis.
 _LONGEST = 8192
 _TILE = 512
 _MAP_TILE = 32
 _LINE_TILE = 1024
 _ROW_BYTES = 64 * 1024
+# Well below tiled's limit for a response, which a zarr client cannot get round.
+_CHUNK_BYTES = 128 * 2**20
 # A spectrum that takes longer than this is its own chunk, in seconds.
 _SLOW = 1e-3
 
@@ -51,7 +57,8 @@ _T = TypeVar("_T")
 
 def http_error(error: SpydeError) -> HTTPException:
     """Return the answer for one of our errors."""
-    return HTTPException(status_code=status_of(error) or 422, detail=str(error))
+    status = status_of(error) or 422
+    return HTTPException(status, str(error), {"Retry-After": RETRY_AFTER} if status == 503 else None)
 
 
 class NodeAdapter(Adapter[ArrayStructure]):
@@ -200,6 +207,7 @@ def attributes(tree: SignalTree, name: str) -> dict[str, Any]:
     }
 
 
+@lru_cache(maxsize=1024)
 def structure(recipe: Recipe) -> ArrayStructure:
     """Shape, dtype (little-endian), chunks and names of the axes; a single number has shape ``(1,)``."""
     info = recipe.info
@@ -232,11 +240,19 @@ def chunk_shape(recipe: Recipe) -> tuple[int, ...]:
     if not signal:
         tile = (_LINE_TILE,) if len(navigation) == 1 else (_MAP_TILE, _MAP_TILE)
         return tuple(map(min, (*ones, *tile)[-len(navigation) :], navigation))
-    frame = tuple(min(_LONGEST, size) for size in signal)
+    frame = _halved(tuple(min(_LONGEST, size) for size in signal), info.dtype.itemsize)
     together = 1
     if len(signal) == 1 and recipe.seconds <= _SLOW:
         together = max(1, min(navigation[-1], _ROW_BYTES // max(1, info.frame_bytes)))
     return (*ones, together, *frame)
+
+
+def _halved(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
+    """Halve the longest axes until a chunk is small enough for an answer."""
+    while math.prod(shape) * itemsize > _CHUNK_BYTES:
+        longest = shape.index(max(shape))
+        shape = (*shape[:longest], -(-shape[longest] // 2), *shape[longest + 1 :])
+    return shape
 
 
 def _cut(size: int, chunk: int) -> tuple[int, ...]:

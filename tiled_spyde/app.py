@@ -29,6 +29,10 @@ logger = logging.getLogger(__name__)
 
 # So that a plain `tiled serve` of our tree gives the viewer its compressed slices too.
 default_serialization_registry.register(StructureFamily.array, codecs.MEDIA_TYPE, codecs.serialize)
+# tiled's own fails on an empty slice.
+default_serialization_registry.register(
+    StructureFamily.array, "application/octet-stream", codecs.serialize_raw
+)
 
 
 def tree(
@@ -120,6 +124,7 @@ def _open_all(catalog: Catalog, paths: Sequence[Path]) -> None:
 
 def _sources(path: Path, alone: bool) -> Iterable[tuple[Path, tuple[str, ...]]]:
     """Every source below `path`, with the names under which it is served."""
+    path = path.absolute()
     if not path.exists():
         raise SourceError(f"There is nothing at {path}. Check the path.")
     above = path if path.is_dir() and alone else path.parent

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from concurrent.futures import Future
 from threading import Condition, Lock
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tiled_spyde.signals import Region
+
+# What an entry needs besides its numbers: key, array object, place in the dictionary.
+_ENTRY_BYTES = 512
 
 
 class Cache:
@@ -84,13 +88,17 @@ class Cache:
         return array
 
     def _hold(self, key: Hashable, array: NDArray[Any]) -> None:
-        if array.nbytes > self.limit:
+        if _cost(array) > self.limit:
             return
         self._held[key] = array
-        self.size += array.nbytes
+        self.size += _cost(array)
         while self.size > self.limit:
             _, dropped = self._held.popitem(last=False)
-            self.size -= dropped.nbytes
+            self.size -= _cost(dropped)
+
+
+def _cost(array: NDArray[Any]) -> int:
+    return array.nbytes + _ENTRY_BYTES
 
 
 class DenseMap:
@@ -132,20 +140,29 @@ class DenseMap:
             self._release(where, done=True)
         return self.values[part].copy()
 
+    @staticmethod
+    def bytes_of(shape: tuple[int, ...], dtype: Any) -> int:
+        """Return the memory a map needs, its two masks included."""
+        return math.prod(shape) * (int(np.dtype(dtype).itemsize) + 2)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of this map."""
+        return self.bytes_of(self.values.shape, self.values.dtype)
+
     def missing(self, part: Region) -> int:
         """Count the positions of `part` that are not computed yet."""
         return int(np.count_nonzero(~self._done[part]))
 
     def _claim(self, part: Region) -> NDArray[Any]:
         """Positions to compute here; waits while others compute the rest, empty when all is done."""
-        wanted = np.zeros(self.values.shape, bool)
-        wanted[part] = True
         with self._change:
             while True:
-                free = wanted & ~self._done & ~self._claimed
-                if free.any() or self._done[part].all():
-                    self._claimed |= free
-                    return np.argwhere(free)
+                done, claimed = self._done[part], self._claimed[part]
+                free = ~done & ~claimed
+                if free.any() or done.all():
+                    claimed |= free  # a view: this claims them
+                    return _positions(free, part, self.values.shape)
                 self._change.wait()
 
     def _release(self, where: tuple[NDArray[Any], ...], done: bool = False) -> None:
@@ -153,3 +170,10 @@ class DenseMap:
             self._claimed[where] = False
             self._done[where] |= done
             self._change.notify_all()
+
+
+def _positions(inside: NDArray[Any], part: Region, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Positions in the whole map of what is True within `part`, shape ``(n, axes)``."""
+    found = np.argwhere(inside)
+    axes = [np.arange(size)[cut] for size, cut in zip(shape, part, strict=True)]
+    return np.stack([axis[found[:, k]] for k, axis in enumerate(axes)], axis=1)

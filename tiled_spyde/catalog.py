@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from tiled_spyde.errors import NameTaken, NotFound
+from tiled_spyde.errors import NotFound
 from tiled_spyde.operations import build
 from tiled_spyde.tree import SignalTree
 
@@ -42,6 +42,7 @@ class Catalog:
 
     def __init__(self) -> None:
         self.top = Folder()
+        self._folders: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._lock = Lock()
 
     def add_file(
@@ -65,10 +66,12 @@ class Catalog:
         """
         file = SourceFile({root.name: SignalTree.of(root) for root in roots}, error)
         with self._lock:
-            safe = tuple(map(safe_name, path))
-            name = free_name(safe[-1], self._folder(safe[:-1]).entries)
-            self.top = _with_entry(self.top, (*safe[:-1], name), file)
-        return (*safe[:-1], name)
+            folder = self._folder_for(path[:-1])
+            held = self._entry(folder)
+            taken = held.entries if isinstance(held, Folder) else {}
+            address = (*folder, free_name(safe_name(path[-1]), taken))
+            self.top = _with_entry(self.top, address, file)
+        return address
 
     def tree(self, path: tuple[str, ...]) -> SignalTree:
         """Tree at ``(folders…, file, signal)``.
@@ -130,11 +133,16 @@ class Catalog:
             entry = entry.entries.get(name) if isinstance(entry, Folder) else None
         return entry
 
-    def _folder(self, path: tuple[str, ...]) -> Folder:
-        entry = self._entry(path)
-        if isinstance(entry, SourceFile):
-            raise NameTaken(f"{'/'.join(path)!r} is a file, so it cannot be a folder too.")
-        return entry or Folder()
+    def _folder_for(self, path: tuple[str, ...]) -> tuple[str, ...]:
+        """Where the folder `path` is served: under safe names that no file and no other folder has."""
+        if not path:
+            return ()
+        if path not in self._folders:
+            above = self._folder_for(path[:-1])
+            held = self._entry(above)
+            taken = held.entries if isinstance(held, Folder) else {}
+            self._folders[path] = (*above, free_name(safe_name(path[-1]), taken))
+        return self._folders[path]
 
 
 def safe_name(name: str) -> str:

@@ -49,6 +49,11 @@ def decode(frame: bytes, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
     return np.frombuffer(_BLOSC.decode(frame), little).reshape(shape)
 
 
+def serialize_raw(media_type: str, array: NDArray[Any], metadata: Any) -> bytes:
+    """Lay out for tiled's registry: little-endian, C order, nothing else."""
+    return wire_order(array).tobytes()
+
+
 def serialize(media_type: str, array: NDArray[Any], metadata: Any) -> bytes:
     """Encode for tiled's registry of media types."""
     return encode(array)

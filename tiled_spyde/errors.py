@@ -42,6 +42,10 @@ class TooLarge(SpydeError):
     """More than the server answers or computes in one request."""
 
 
+class Busy(SpydeError):
+    """The server has no room for this now; the same request may succeed in a moment."""
+
+
 class ComputeError(SpydeError):
     """An operation failed on the data of one frame."""
 
@@ -56,6 +60,7 @@ STATUS: dict[type[Exception], int] = {
     InvalidOperation: 422,
     InvalidSlice: 422,
     TooLarge: 400,
+    Busy: 503,
     ComputeError: 422,
 }
 

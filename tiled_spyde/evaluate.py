@@ -11,17 +11,18 @@ import math
 import os
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from threading import Lock
+from contextlib import contextmanager
+from threading import BoundedSemaphore, Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tiled_spyde.cache import Cache, DenseMap
-from tiled_spyde.errors import ComputeError, InvalidSlice, SpydeError, TooLarge
+from tiled_spyde.errors import Busy, ComputeError, InvalidSlice, SpydeError, TooLarge
+from tiled_spyde.slices import Selection, as_slice, forward
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -30,44 +31,15 @@ if TYPE_CHECKING:
 
 # Below this estimate, in seconds, handing work to other threads costs more than it saves.
 _WORTH_SHARING = 5e-3
-# Reading one frame of a root, in seconds, for estimates only.
+# Reading from a root, for estimates only: for a frame, and for each byte of it, in seconds.
 _READ_SECONDS = 50e-6
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """A basic slice of an array, with every bound written out.
-
-    Parameters
-    ----------
-    ranges : tuple of range
-        The indices taken along each axis.
-    kept : tuple of bool
-        False for an axis that an integer takes away.
-    """
-
-    ranges: tuple[range, ...]
-    kept: tuple[bool, ...]
-
-    @classmethod
-    def of(cls, wanted: Iterable[Any], shape: tuple[int, ...]) -> Selection:
-        """Resolve `wanted` (integers, slices, at most one Ellipsis) for an array of `shape`.
-
-        Raises
-        ------
-        InvalidSlice
-            Too many parts, an index out of range, a step of zero, or something else than these.
-        """
-        parts = _without_ellipsis(tuple(wanted), len(shape))
-        pairs = [
-            _range_of(part, size, axis) for axis, (part, size) in enumerate(zip(parts, shape, strict=True))
-        ]
-        return cls(tuple(taken for taken, _ in pairs), tuple(kept for _, kept in pairs))
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the result."""
-        return tuple(len(taken) for taken, kept in zip(self.ranges, self.kept, strict=True) if kept)
+_READ_SECONDS_PER_BYTE = 0.5e-9
+# What needs longer than this takes one of a few places, so that it leaves threads for single frames.
+_HEAVY_SECONDS = 0.5
+_HEAVY_AT_ONCE = 4
+_PATIENCE_SECONDS = 2.0
+# A frame is held in memory whole while it is computed, even where nothing is cached.
+_LEAST_FRAME_BYTES = 64 * 2**20
 
 
 class Evaluator:
@@ -76,7 +48,8 @@ class Evaluator:
     Parameters
     ----------
     cache_bytes : int
-        Bound on the computed frames held, in bytes; maps have a quarter of it on top.
+        Bound on the computed frames held, in bytes; maps have a quarter of it on top. A chain whose frames
+        are larger is refused: every slice of one would compute it anew.
     workers : int or None
         Threads that share the positions of one large request; as many as cores by default.
     max_seconds : float
@@ -87,6 +60,8 @@ class Evaluator:
         self, cache_bytes: int = 512 * 2**20, workers: int | None = None, max_seconds: float = 120.0
     ) -> None:
         self.max_seconds = max_seconds
+        self._max_frame_bytes = max(cache_bytes, _LEAST_FRAME_BYTES)
+        self._heavy = BoundedSemaphore(_HEAVY_AT_ONCE)
         self._frames = Cache(cache_bytes)
         self._maps: OrderedDict[str, DenseMap] = OrderedDict()
         self._map_bytes = cache_bytes // 4
@@ -117,12 +92,15 @@ class Evaluator:
             The file or an operation failed; the message names the position.
         """
         selection = Selection.of(wanted, recipe.info.shape)
+        if 0 in selection.shape:
+            return np.empty(selection.shape, recipe.info.dtype)
+        self._refuse_large_frames(recipe)
         axes = len(recipe.info.navigation_axes)
         taken = selection.ranges
         result = (
             self._map(recipe, taken)
-            if recipe.parent is not None and not recipe.info.signal_axes and axes
-            else self._frames_of(recipe, taken[:axes], tuple(map(_as_slice, taken[axes:])))
+            if self._is_map(recipe)
+            else self._frames_of(recipe, taken[:axes], tuple(map(as_slice, taken[axes:])))
         )
         return result.reshape(selection.shape)
 
@@ -132,26 +110,36 @@ class Evaluator:
 
     def _frames_of(self, recipe: Recipe, positions: tuple[range, ...], region: Region) -> NDArray[Any]:
         counts = tuple(map(len, positions))
+        seconds = self._refuse_beyond(math.prod(counts), recipe)
         if math.prod(counts) == 1:
-            return self._part(recipe, tuple(taken[0] for taken in positions), region)
-        self._refuse_beyond(math.prod(counts), recipe)
+            with self._place(seconds):
+                return self._part(recipe, tuple(taken[0] for taken in positions), region)
         parts = tuple(
             len(range(*part.indices(n))) for part, n in zip(region, recipe.info.signal_shape, strict=True)
         )
         out = np.empty(counts + parts, recipe.info.dtype)
 
-        def fill(cells: Iterable[Index]) -> None:
-            for cell in cells:
+        def fill(numbers: Iterable[int]) -> None:
+            for number in numbers:
+                cell = tuple(map(int, np.unravel_index(number, counts)))
                 index = tuple(taken[i] for taken, i in zip(positions, cell, strict=True))
                 out[cell] = self._part(recipe, index, region, keep=False)
 
-        self._share(fill, list(np.ndindex(*counts)), recipe.seconds)
+        with self._place(seconds):
+            self._share(fill, range(math.prod(counts)), seconds)
         return out
 
+    def _is_map(self, recipe: Recipe) -> bool:
+        """Say whether a node is one number per position, and not too many to be held."""
+        info = recipe.info
+        if recipe.parent is None or info.signal_axes or not info.navigation_axes:
+            return False
+        return DenseMap.bytes_of(info.navigation_shape, info.dtype) <= self._map_bytes
+
     def _map(self, recipe: Recipe, taken: tuple[range, ...]) -> NDArray[Any]:
-        part = tuple(map(_as_slice, taken))
+        part = tuple(map(as_slice, taken))
         dense = self._dense_map(recipe)
-        self._refuse_beyond(dense.missing(part), recipe)
+        seconds = self._refuse_beyond(dense.missing(part), recipe)
 
         def compute(positions: NDArray[Any]) -> NDArray[Any]:
             values = np.empty(len(positions), recipe.info.dtype)
@@ -160,7 +148,8 @@ class Evaluator:
                 for row in rows:
                     values[row] = self._frame(recipe, tuple(positions[row].tolist()), keep=False)
 
-            self._share(fill, range(len(positions)), recipe.seconds)
+            with self._place(seconds):
+                self._share(fill, range(len(positions)), seconds)
             return values
 
         return dense.read(part, compute)
@@ -171,15 +160,15 @@ class Evaluator:
             if dense is None:
                 dense = DenseMap(recipe.info.navigation_shape, recipe.info.dtype)
             self._maps[recipe.key] = dense
-            while len(self._maps) > 1 and sum(m.values.nbytes for m in self._maps.values()) > self._map_bytes:
+            while len(self._maps) > 1 and sum(m.nbytes for m in self._maps.values()) > self._map_bytes:
                 self._maps.popitem(last=False)
         return dense
 
     def _part(self, recipe: Recipe, index: Index, region: Region, keep: bool = True) -> NDArray[Any]:
         if recipe.parent is not None:
             return self._frame(recipe, index, keep)[region]
-        forward = tuple(map(_forward, region, recipe.info.signal_shape))
-        part = recipe.root.reader.read(index, forward)
+        rising = tuple(map(forward, region, recipe.info.signal_shape))
+        part = recipe.root.reader.read(index, rising)
         return part[tuple(slice(None, None, -1 if (cut.step or 1) < 0 else 1) for cut in region)]
 
     def _frame(self, recipe: Recipe, index: Index, keep: bool = True) -> NDArray[Any]:
@@ -207,17 +196,47 @@ class Evaluator:
             ) from error
         return _cast(result, recipe)
 
-    def _refuse_beyond(self, positions: int, recipe: Recipe) -> None:
-        seconds = positions * (recipe.seconds + _READ_SECONDS)
+    def _refuse_beyond(self, positions: int, recipe: Recipe) -> float:
+        """Return the estimated seconds on one core; refuse more than the limit."""
+        reading = _READ_SECONDS + _READ_SECONDS_PER_BYTE * recipe.root.info.frame_bytes
+        seconds = positions * (recipe.seconds + reading)
         if seconds > self.max_seconds:
             raise TooLarge(
                 f"This slice of {positions} positions would take about {seconds:.0f} s to compute; the limit is "
                 f"{self.max_seconds:.0f} s. Ask for fewer positions, or for every n-th (a slice like ::8,::8)."
             )
+        return seconds
 
-    def _share(self, fill: Any, cells: Any, seconds: float) -> None:
-        """Call ``fill`` with all `cells`, spread over the threads where that pays."""
-        if len(cells) * (seconds + _READ_SECONDS) < _WORTH_SHARING or self._workers == 1:
+    def _refuse_large_frames(self, recipe: Recipe) -> None:
+        """Refuse a chain with a frame that cannot be held whole; a root's own slice reads only itself."""
+        step = recipe if recipe.parent is not None else None
+        while step is not None:
+            if step.info.frame_bytes > self._max_frame_bytes:
+                raise TooLarge(
+                    f"A frame on the way has {step.info.frame_bytes / 1e6:.0f} MB; at most "
+                    f"{self._max_frame_bytes / 1e6:.0f} MB are computed at once. Look at the root, or give the "
+                    "server a larger cache."
+                )
+            step = step.parent
+
+    @contextmanager
+    def _place(self, seconds: float) -> Iterator[None]:
+        """Hold one of the few places for heavy work, so that single frames always find a free thread."""
+        if seconds < _HEAVY_SECONDS:
+            yield
+            return
+        if not self._heavy.acquire(timeout=_PATIENCE_SECONDS):
+            raise Busy(
+                "The server is busy with other large requests. Try again in a moment, or ask for less."
+            )
+        try:
+            yield
+        finally:
+            self._heavy.release()
+
+    def _share(self, fill: Callable[[Any], None], cells: Sequence[int], seconds: float) -> None:
+        """Call ``fill`` with all `cells`, spread over the threads where `seconds` of work are worth it."""
+        if seconds < _WORTH_SHARING or self._workers == 1:
             fill(cells)
             return
         futures = [self._pool.submit(fill, cells[start :: self._workers]) for start in range(self._workers)]
@@ -286,17 +305,3 @@ def _range_of(part: Any, size: int, axis: int) -> tuple[range, bool]:
         raise InvalidSlice(f"Axis {axis} has the indices 0 to {size - 1}; got {index}.")
     index %= size
     return range(index, index + 1), False
-
-
-def _as_slice(taken: range) -> slice:
-    """Return the slice that takes the indices of a range, which may run backwards."""
-    if not taken:
-        return slice(0, 0, 1)
-    return slice(taken.start, taken.stop if taken.stop >= 0 else None, taken.step)
-
-
-def _forward(cut: slice, size: int) -> slice:
-    """Return the same indices in rising order, with every bound written out."""
-    taken = range(*cut.indices(size))
-    rising = taken if taken.step > 0 else taken[::-1]
-    return slice(rising.start, max(rising.stop, rising.start), rising.step)

@@ -12,7 +12,7 @@ import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
-from tiled_spyde.adapters import EXPECTED_SHAPE
+from tiled_spyde.adapters import EXPECTED_SHAPE, RETRY_AFTER
 from tiled_spyde.errors import status_of
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ _MALFORMED = (
     RecursionError,
     AssertionError,
 )
-_RETRY_AFTER = "5"
 _SHAPE = re.compile(r"\d{1,18}(,\d{1,18}){0,30}")
 
 
@@ -101,6 +100,8 @@ def _explain(error: BaseException, scope: MutableMapping[str, Any]) -> tuple[int
     if isinstance(error, _MALFORMED):
         if scope["path"].startswith("/zarr/"):
             return 404, "There is no such array, group or chunk."
+        if scope["path"].startswith("/api/v1/array/") and b"format=" in scope["query_string"]:
+            return 406, "This slice cannot be written in that format. Ask for application/octet-stream."
         return (
             400,
             f"This request makes no sense to the server ({type(error).__name__}). Check its parameters.",
@@ -122,7 +123,7 @@ async def _answer(send: Send, status: int, detail: str) -> None:
     body = json.dumps({"detail": detail}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     if status == 503:
-        headers.append((b"retry-after", _RETRY_AFTER.encode()))
+        headers.append((b"retry-after", RETRY_AFTER.encode()))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 

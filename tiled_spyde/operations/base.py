@@ -106,7 +106,9 @@ class Position(Strict):
         if axis.units is None or self.unit != axis.units:
             known = f"is in {axis.units}" if axis.units else "is uncalibrated, so give an index"
             raise InvalidOperation(f"{parameter}: the axis {axis.name} {known}; got unit {self.unit!r}.")
-        return self._inside(axis.index(self.value or 0.0), axis, parameter)
+        value = self.value or 0.0
+        beyond = axis.values is not None and not min(axis.values) <= value <= max(axis.values)
+        return self._inside(math.inf if beyond else axis.index(value), axis, parameter)
 
     def locate(self, axis: Axis, parameter: str) -> int:
         """Index of the pixel this means on `axis`; raises as `place` does."""

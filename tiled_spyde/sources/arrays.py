@@ -51,6 +51,8 @@ class ArrayFrames:
         self._check()
         try:
             part = self._frame(index, region)
+        except MemoryError:
+            raise
         except Exception as error:
             self._check()  # a file replaced while it was read is that, not a damaged one
             raise SourceError(

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from tiled_spyde.sources.files import File
 
 
+# A part of a frame takes no more memory than this on the way, whatever lies between its rows.
+_SPAN = 64 * 2**20
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where in a file the frames of a signal lie, one after the other in array order.
@@ -82,6 +86,16 @@ class RawFrames:
 
     def read(self, index: Index, region: Region = ()) -> NDArray[Any]:
         """Return ``frame[region]`` at `index`; see `tiled_spyde.signals.FrameReader`."""
+        wanted = range(self._signal_shape[0])[region[0]] if region else range(self._signal_shape[0])
+        together = max(1, _SPAN // max(1, self._row * wanted.step))
+        if len(wanted) <= together:
+            return self._rows(index, region)
+        groups = (wanted[at : at + together] for at in range(0, len(wanted), together))
+        rest = region[1:] or (slice(None),) * (len(self._signal_shape) - 1)
+        parts = [self._rows(index, (slice(g[0], g[-1] + 1, g.step), *rest)) for g in groups]
+        return np.concatenate(parts)
+
+    def _rows(self, index: Index, region: Region) -> NDArray[Any]:
         start = self._place.offset + linear(index, self._navigation_shape) * self._pitch
         rows = self._stored_rows(region)
         block = np.empty((rows.stop - rows.start, *self._signal_shape[1:]), self._place.dtype)
