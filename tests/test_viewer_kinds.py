@@ -5,8 +5,12 @@ import pytest
 from pyqtgraph.Qt import QtCore
 from viewer_service import StandIn, choose, encoded, opened, place, press, settle, several_scans
 
+from viewer.picture import prepare
+from viewer.session import Session
 from viewer.tour import drag
 from viewer.view_state import Region
+from viewer.window import Window
+from viewer.wire import Service
 
 SCAN = encoded(5, 7, 6, 9)
 ROOT = ("scan.hspy", "signal", "root")
@@ -183,3 +187,47 @@ def test_an_uncalibrated_image_says_so(qtbot, window):
     choose(qtbot, window, "folder", "series.mrc", "signal", "root")
     assert "uncalibrated" in window.signal.image.getPlotItem().getAxis("bottom").labelText
     assert window.signal.image.scale_bar.measure()[0].endswith(" px")
+
+
+def test_a_large_image_is_read_out_as_it_is_painted(qtbot, window):
+    """Index and intensity are those of the sample on the screen, strided or in detail."""
+    choose(qtbot, window, "image.mrc", "signal", "root")
+    array, view = encoded(1500, 2600), window.signal.image
+    assert view.value_at(1043.0, 801.0) == (800, 1044, array[800, 1044])
+    view.show_region(Region(790, 810, 1040, 1060))
+    qtbot.waitUntil(lambda: view.value_at(1043.0, 801.0) == (801, 1043, array[801, 1043]))
+    row, column, value = view.value_at(5.0, 1400.0)
+    assert (row, column) == (1400, 4), "beside the detail the overview is read"
+    assert value == array[1400, 4]
+
+
+def test_what_was_under_the_mouse_is_forgotten_with_its_node(qtbot, window):
+    image = window.signal.image
+    image.scene().sigMouseMoved.emit(image.box.mapViewToScene(QtCore.QPointF(7, 2)))
+    assert "I " in window.status.mouse.text()
+    choose(qtbot, window, "spectra.hspy", "signal", "root")
+    assert window.status.mouse.text() == ""
+
+
+def test_the_curve_of_negative_sums_is_filled_from_below(qtbot, window):
+    choose(qtbot, window, "folder", "series.mrc", "signal", "root")
+    curve = window.navigator.curve
+    picture = prepare(-1000.0 - np.arange(11.0))
+    curve.paint_picture(picture, picture.limits)
+    assert curve.curve.opts["fillLevel"] == pytest.approx(picture.limits[0])
+
+
+def test_files_are_listed_in_order_readable_or_not(window):
+    rows = window.tree.list
+    names = [rows.topLevelItem(row).text(0) for row in range(rows.topLevelItemCount())]
+    assert names == sorted(names)
+    assert "broken.mrc" in names
+
+
+def test_without_a_service_there_is_nothing_to_point_into(qtbot, stand_in):
+    window = Window(Session(Service(stand_in.url)))
+    qtbot.addWidget(window)
+    assert not window.navigator.image.crosshair.isVisible()
+    window.show()
+    assert not window.navigator.image.crosshair.isVisible()
+    window.close()

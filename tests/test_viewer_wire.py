@@ -216,8 +216,9 @@ def workshop():
 
     @routes.get("/operations")
     def operations():
+        accepts = {"accepts": {"signal_dimensions": [2]}}
         schema = {"type": "object", "properties": {"factor": {"type": "number", "default": 0.5}}}
-        return [{"name": "scale", "summary": "Multiply.", "parameters": schema, "accepts": "any"}]
+        return [{"name": "scale", "summary": "Multiply.", "parameters": schema} | accepts]
 
     @routes.post("/nodes/{path:path}", status_code=201)
     def make(path: str, body: dict, response: Response):
@@ -237,7 +238,11 @@ def test_a_node_is_made_and_comes_back_as_listed(workshop):
     server, made = workshop
     service = Service(server.url)
     (operation,) = service.operations()
+    (server_tree,) = service.trees()
     assert operation.name == "scale"
+    root, navigator = (server_tree.node(name) for name in ("root", "navigator"))
+    assert operation.fits(root)
+    assert not operation.fits(navigator)
     node = service.make_node(("signal",), "root", "scale", {"factor": 0.25})
     assert made == {"parent": "root", "operation": "scale", "parameters": {"factor": 0.25}}
     assert node.path == ("signal", "scaled")

@@ -16,11 +16,30 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """An operation the service offers, with the JSON schema of its parameters."""
+    """An operation the service offers, with the JSON schema of its parameters.
+
+    `signal_dimensions` are the numbers of signal axes it fits; empty where the service does not say.
+    """
 
     name: str
     summary: str
     parameters: Mapping[str, Any]
+    signal_dimensions: tuple[int, ...] = ()
+
+    def fits(self, node: Node) -> bool:
+        """Return True unless the service says that it makes nothing of such a node."""
+        return not self.signal_dimensions or len(node.signal_axes) in self.signal_dimensions
+
+
+def operation_from_json(described: dict[str, Any]) -> Operation:
+    """Operation from what the service lists of it."""
+    accepts = described.get("accepts") or {}
+    return Operation(
+        described["name"],
+        described.get("summary", ""),
+        described.get("parameters", {}),
+        tuple(accepts.get("signal_dimensions") or ()),
+    )
 
 
 def attributes_of(item: dict[str, Any]) -> dict[str, Any]:

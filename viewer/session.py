@@ -136,7 +136,8 @@ class Session(QtCore.QObject):
 
     def complain(self, tree: Tree) -> None:
         """Say why a file could not be read."""
-        self.troubles.put(NOTICE, f"{tree.path[-1]} could not be read: {tree.error}")
+        name, error = tree.path[-1], tree.error or "the service does not say why."
+        self.troubles.put(NOTICE, error if name in error else f"{name} could not be read: {error}")
 
     def move_to(self, position: Sequence[int]) -> None:
         """Point at another position of the scan; outside it, at the nearest."""

@@ -196,10 +196,11 @@ class Tour:
         """
         offered = self._call(self.session.service.operations, "the service did not list its operations")
         used = computed.operations[-1] if computed else ""
-        names = [op.name for op in offered]
+        parent = tree.node((computed.parent if computed else None) or "root") or tree.root
+        names = [op.name for op in offered if parent is None or op.fits(parent)]
         wanted = [name for name in (used, *FAVOURITES) if name in names]
         if not wanted:
-            raise ServiceError(f"it offers none of {', '.join(FAVOURITES)}.")
+            raise ServiceError(f"it offers none of {', '.join(FAVOURITES)} for such a signal.")
         operation = next(op for op in offered if op.name == wanted[0])
         present = json.loads(computed.parameters[-1]) if computed and operation.name == used else {}
         return operation.name, changed_parameters(operation.parameters, present)

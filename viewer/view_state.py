@@ -39,6 +39,10 @@ class Span:
     def __len__(self) -> int:
         return len(range(self.start, self.stop, self.step))
 
+    def at(self, number: int) -> int:
+        """Index of sample `number`."""
+        return self.start + number * self.step
+
 
 Selection = tuple["int | Span", ...]
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 FIGURES_MS = 250
 HISTOGRAM_MS = 60
-LEFT_WIDTH = 336
+LEFT_WIDTH = 356
 
 
 class Window(QtWidgets.QMainWindow):
@@ -267,6 +267,8 @@ class Window(QtWidgets.QMainWindow):
         scan = len(node.navigation_axes)
         self.navigator.show_scan(node.position_axes, self.session.navigator, scan)
         self.signal.show_node(node, state.position)
+        self.status.show_mouse("")  # it was of another node; what is painted next reads out again
+        self.navigator.view.hover_again()
         self.navigator_contrast.setVisible(
             self.session.navigator is not None and len(self.session.navigator.shown_axes) == 2
         )

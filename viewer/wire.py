@@ -15,7 +15,7 @@ import httpx
 import numpy as np
 from numcodecs.blosc import Blosc
 
-from viewer.described import Operation, attributes_of, node_from_json
+from viewer.described import attributes_of, node_from_json, operation_from_json
 from viewer.errors import Busy, Garbled, Gone, Refused, ServiceError, Unauthorised, Unreachable
 from viewer.nodes import Node, Tree
 from viewer.view_state import Span
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from viewer.described import Operation
     from viewer.view_state import Request, Selection
 
 BLOSC = "application/x-blosc"
@@ -219,7 +220,7 @@ class Service:
         listed: Any = self._json("GET", "/api/v1/operations")
         if isinstance(listed, dict):
             listed = listed.get("data", [])
-        return tuple(Operation(op["name"], op.get("summary", ""), op.get("parameters", {})) for op in listed)
+        return tuple(map(operation_from_json, listed))
 
     def make_node(
         self,

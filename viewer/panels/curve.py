@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from viewer.theme import Theme
 
 HEADROOM = 0.06
-AXIS_WIDTH = 72
+AXIS_WIDTH = 80
 
 
 class CurveView(PlotView):
@@ -54,7 +54,7 @@ class CurveView(PlotView):
         fill = pg.mkColor(theme.accent)
         fill.setAlpha(28)
         self.curve.setBrush(fill)
-        self.crosshair.set_colour(theme.busy)
+        self.crosshair.set_colour(theme.busy, halo=theme.panel)
         self.getPlotItem().showGrid(x=True, y=True, alpha=0.12)
 
     def set_axes(self, axes: tuple[Axis, ...]) -> None:
@@ -79,7 +79,7 @@ class CurveView(PlotView):
             else np.linspace(self._x[0], self._x[-1], len(picture.shown))
         )
         low, high = picture.stretch.forward(levels[0]), picture.stretch.forward(levels[1])
-        base = max(low, min(0.0, high))
+        base = 0.0 if low <= 0 <= high else low
         self.curve.setData(x=x, y=picture.shown, fillLevel=base, connect="finite")
         self.box.setYRange(low, high, padding=HEADROOM)
         if self.fitted:

@@ -88,7 +88,9 @@ class Histogram(QtWidgets.QWidget):
 
     def _draw_counts(self, painter: QtGui.QPainter, picture: Picture, floor: int) -> None:
         low, high = (self.x_of(value) for value in picture.limits)
-        heights = np.sqrt(picture.counts / max(1, picture.counts.max()))
+        # The third highest: pixels without a count, and those at the detector's limit, would flatten the rest.
+        highest = max(1, np.partition(picture.counts, -3)[-3])
+        heights = np.sqrt(np.minimum(1.0, picture.counts / highest))
         xs = np.linspace(low, high, len(heights) + 1)
         outline = QtGui.QPolygonF([QtCore.QPointF(low, floor)])
         for left, right, height in zip(xs[:-1], xs[1:], heights, strict=True):

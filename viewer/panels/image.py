@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 pg.setConfigOptions(imageAxisOrder="row-major", antialias=True)
 PYQTGRAPH_NAMES = {"seismic": "CET-D1"}
 PADDING = 0.02
-AXIS_WIDTH, AXIS_HEIGHT = 58, 42
+AXIS_WIDTH, AXIS_HEIGHT = 66, 42
 
 
 def lookup_table(name: str) -> NDArray[np.uint8]:
@@ -64,7 +64,8 @@ class ImageView(PlotView):
         self.crosshair.hide()
         self.axes: tuple[Axis, ...] = ()
         self.picture: Picture | None = None
-        self._stride = 1
+        self._spans = self._detail_spans = (Span(0, 1), Span(0, 1))
+        self._detail_picture: Picture | None = None
         self._levels: Levels = (0.0, 1.0)
         if not with_axes:
             for side in ("left", "bottom"):
@@ -85,6 +86,7 @@ class ImageView(PlotView):
             return
         self.axes = axes
         y, x = axes
+        self.crosshair.set_extent(QtCore.QRectF(-0.5, -0.5, x.size, y.size))
         self._calibrated["left"].set_axis(y)
         self._calibrated["bottom"].set_axis(x)
         self.scale_bar.set_axis(x)
@@ -96,19 +98,18 @@ class ImageView(PlotView):
 
     def paint_picture(self, picture: Picture, request: Request, levels: Levels) -> None:
         """Show an image, whole or every n-th pixel of it."""
-        self.picture, self._stride = picture, max(1, round(self.shape[0] / picture.shown.shape[0]))
-        spans = [part for part in request.selection if isinstance(part, Span)]
+        self.picture, self._detail_picture = picture, None
+        self._spans = _spans(request)
         if picture.shown.shape == self.shape:  # a coarse map that has been filled
-            spans = [Span(0, size) for size in self.shape]
-        self._stride = spans[0].step
+            self._spans = Span(0, self.shape[0]), Span(0, self.shape[1])
         self.detail.clear()
         self._levels = levels
-        self._set_image(self.overview, picture, spans)
+        self._set_image(self.overview, picture, self._spans)
 
     def paint_detail(self, picture: Picture, request: Request) -> None:
         """Show a region in more detail than the overview."""
-        spans = [part for part in request.selection if isinstance(part, Span)]
-        self._set_image(self.detail, picture, spans)
+        self._detail_picture, self._detail_spans = picture, _spans(request)
+        self._set_image(self.detail, picture, self._detail_spans)
 
     def set_levels(self, levels: Levels) -> None:
         """Paint with other levels, in intensity."""
@@ -128,7 +129,7 @@ class ImageView(PlotView):
 
     def blank(self) -> None:
         """Show nothing: a picture of another place would be wrong."""
-        self.picture = None
+        self.picture = self._detail_picture = None
         self.overview.clear()
         self.detail.clear()
 
@@ -150,16 +151,25 @@ class ImageView(PlotView):
         self.box.setRange(QtCore.QRectF(region.x0, region.y0, width, height), padding=0)
 
     def value_at(self, x: float, y: float) -> tuple[int, int, Any] | None:
-        """Row, column and intensity under a place of the view; None outside the image."""
+        """Row, column and intensity of the sample painted at a place of the view; None outside the image.
+
+        Of a strided image that is the nearest sample that was read: index and intensity belong together.
+        """
         row, column = round(y), round(x)
         if not (0 <= row < self.shape[0] and 0 <= column < self.shape[1]):
             return None
         if self.picture is None:
             return row, column, None
-        raw, step = self.picture.raw, self._stride
-        return row, column, raw[min(row // step, raw.shape[0] - 1), min(column // step, raw.shape[1] - 1)]
+        if self._detail_picture is not None:
+            rows, columns = self._detail_spans
+            i, j = _nearest(rows, y), _nearest(columns, x)
+            if 0 <= i < len(rows) and 0 <= j < len(columns):
+                return rows.at(i), columns.at(j), self._detail_picture.raw[i, j]
+        rows, columns = self._spans
+        i, j = min(_nearest(rows, y), len(rows) - 1), min(_nearest(columns, x), len(columns) - 1)
+        return rows.at(i), columns.at(j), self.picture.raw[i, j]
 
-    def _set_image(self, item: pg.ImageItem, picture: Picture, spans: list[Span]) -> None:
+    def _set_image(self, item: pg.ImageItem, picture: Picture, spans: tuple[Span, Span]) -> None:
         item.setImage(picture.shown, autoLevels=False, levels=self._drawn_levels(picture))
         y, x = spans
         # A sample is the centre of the square it stands for.
@@ -185,3 +195,14 @@ class ImageView(PlotView):
         super().mouseDoubleClickEvent(ev)
         if self.box.crosshair is None:
             self.fit()
+
+
+def _spans(request: Request) -> tuple[Span, Span]:
+    """Return what a request for an image reads of its two axes."""
+    y, x = (part for part in request.selection if isinstance(part, Span))
+    return y, x
+
+
+def _nearest(span: Span, place: float) -> int:
+    """Return the number of the sample whose square is at a place; outside the span where none is."""
+    return round((place - span.start) / span.step)

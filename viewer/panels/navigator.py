@@ -77,7 +77,6 @@ class NavigatorPanel(Panel):
         self._position: tuple[int, ...] = ()
         self.node: Node | None = None
         for view in (self.image, self.curve):
-            view.crosshair.show()
             view.set_pointing(view.crosshair)
             view.stepped.connect(self.stepped)
             view.hovered.connect(self._hovered)
@@ -121,6 +120,7 @@ class NavigatorPanel(Panel):
         keeps = self.node is not None and (self.node.path, self.node.axes) == (navigator.path, navigator.axes)
         self.node = navigator
         self.view.set_axes(navigator.shown_axes)
+        self.view.crosshair.show()
         if not keeps:
             self.view.blank()
             self.view.fit()
@@ -199,7 +199,7 @@ class NavigatorPanel(Panel):
         *indices, value = found
         named = list(zip(self.node.shown_axes, indices, strict=True))
         text = " ".join(f"{axis.name} {_place(axis, index)}" for axis, index in reversed(named))
-        self.hovered.emit(text if value is None else f"{text} · {number(value.item())}")
+        self.hovered.emit(text if value is None else f"{text} · I {number(value.item())}")
 
 
 def _place(axis: Axis, index: int) -> str:

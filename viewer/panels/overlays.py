@@ -29,7 +29,8 @@ class Crosshair(pg.GraphicsObject):
     def __init__(self, horizontal: bool = True) -> None:
         super().__init__()
         self._horizontal = horizontal
-        self._colour = "#38bdf8"
+        self._colour, self._halo = "#38bdf8", HALO
+        self._extent: QtCore.QRectF | None = None
         self.place = QtCore.QPointF(0.0, 0.0)
         self.setZValue(20)
         self.setAcceptedMouseButtons(QtCore.Qt.MouseButton.NoButton)
@@ -39,9 +40,14 @@ class Crosshair(pg.GraphicsObject):
         self.place = QtCore.QPointF(x, y)
         self.update()
 
-    def set_colour(self, colour: str) -> None:
-        """Choose a colour that stands out."""
-        self._colour = colour
+    def set_colour(self, colour: str, halo: str = HALO) -> None:
+        """Choose a colour that stands out, and one around it that keeps it visible everywhere."""
+        self._colour, self._halo = colour, halo
+        self.update()
+
+    def set_extent(self, extent: QtCore.QRectF) -> None:
+        """Draw the lines within `extent` only, in the view's coordinates: where the picture is."""
+        self._extent = extent
         self.update()
 
     def grabbed_at(self, x: float, y: float) -> bool:
@@ -64,18 +70,21 @@ class Crosshair(pg.GraphicsObject):
 
     def paint(self, painter: QtGui.QPainter, *_: object) -> None:
         """Draw halo, lines, handle."""
-        view, width, height = self.viewRect(), self.pixelWidth() or 1.0, self.pixelHeight() or 1.0
+        view = self.viewRect()
+        if self._extent is not None:
+            view = view.intersected(self._extent)
+        width, height = self.pixelWidth() or 1.0, self.pixelHeight() or 1.0
         gap = HANDLE_PIXELS
         painter.setRenderHint(QtGui.QPainter.RenderHint.Antialiasing)
         x, y = self.place.x(), self.place.y()
         lines = [
-            QtCore.QLineF(x, view.top(), x, y - gap * height),
-            QtCore.QLineF(x, y + gap * height, x, view.bottom()),
+            QtCore.QLineF(x, view.top(), x, max(view.top(), y - gap * height)),
+            QtCore.QLineF(x, min(view.bottom(), y + gap * height), x, view.bottom()),
         ]
         if self._horizontal:
-            lines.append(QtCore.QLineF(view.left(), y, x - gap * width, y))
-            lines.append(QtCore.QLineF(x + gap * width, y, view.right(), y))
-        for colour, thickness in ((_translucent(HALO, 150), 3.0), (pg.mkColor(self._colour), 1.2)):
+            lines.append(QtCore.QLineF(view.left(), y, max(view.left(), x - gap * width), y))
+            lines.append(QtCore.QLineF(min(view.right(), x + gap * width), y, view.right(), y))
+        for colour, thickness in ((_translucent(self._halo, 150), 3.0), (pg.mkColor(self._colour), 1.2)):
             painter.setPen(pg.mkPen(colour, width=thickness))
             painter.drawLines(lines)
             painter.drawEllipse(QtCore.QPointF(x, y), gap * width, gap * height)

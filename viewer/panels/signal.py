@@ -128,6 +128,7 @@ class SignalPanel(Panel):
         request = answer.request
         if request is not None and request.node == self.node and request.position == self.painted_at:
             self.image.paint_detail(answer.value, request)
+            self.view.hover_again()
 
     def blank(self, reason: str) -> None:
         """Say why there is no frame instead of showing one of another place."""

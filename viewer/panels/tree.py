@@ -69,14 +69,14 @@ class TreePanel(Panel):
         self.show_trees(self._trees)
 
     def show_trees(self, trees: Sequence[Tree]) -> None:
-        """List these trees; what was folded stays folded."""
+        """List these trees by file; what was folded stays folded."""
         folded = {path for path, item in self.items.items() if not item.isExpanded()}
         scrolled = self.list.verticalScrollBar().value()
-        self._trees = tuple(trees)
+        self._trees = tuple(sorted(trees, key=_file))  # stable: signals stay in the order of their file
         self.list.clear()
         self.items = {}
-        several = _files_with_several_signals(trees)
-        for tree in trees:
+        several = _files_with_several_signals(self._trees)
+        for tree in self._trees:
             self._add_tree(tree, in_file=tree.path[:-1] in several)
         self.mark(self._shown)  # unfolds what is above it, so first
         for path, item in self.items.items():
@@ -182,6 +182,11 @@ def _parents_first(nodes: Sequence[Node]) -> list[Node]:
         ordered += ready
         left = [node for node in left if node not in ready]
     return ordered
+
+
+def _file(tree: Tree) -> tuple[str, ...]:
+    """Return where the file is; a file that could not be read has no signal below it."""
+    return tree.path if tree.error is not None else tree.path[:-1]
 
 
 def _files_with_several_signals(trees: Sequence[Tree]) -> set[tuple[str, ...]]:
