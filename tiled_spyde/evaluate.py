@@ -148,11 +148,12 @@ class Evaluator:
                 for row in rows:
                     values[row] = self._frame(recipe, tuple(positions[row].tolist()), keep=False)
 
-            with self._place(seconds):
-                self._share(fill, range(len(positions)), seconds)
+            self._share(fill, range(len(positions)), seconds)
             return values
 
-        return dense.read(part, compute)
+        # Whoever waits for positions that others compute holds a thread too.
+        with self._place(seconds):
+            return dense.read(part, compute)
 
     def _dense_map(self, recipe: Recipe) -> DenseMap:
         with self._maps_lock:
@@ -285,23 +286,3 @@ def _cast(result: NDArray[Any], recipe: Recipe) -> NDArray[Any]:
     out = np.empty(info.signal_shape, info.dtype)
     out[...] = result
     return out
-
-
-def _without_ellipsis(parts: tuple[Any, ...], axes: int) -> tuple[Any, ...]:
-    given = sum(part is not Ellipsis for part in parts)
-    if given > axes or len(parts) - given > 1:
-        raise InvalidSlice(f"This array has {axes} axes; the slice has {given} parts.")
-    at = next((i for i, part in enumerate(parts) if part is Ellipsis), len(parts))
-    return (*parts[:at], *[slice(None)] * (axes - given), *parts[at + 1 :])
-
-
-def _range_of(part: Any, size: int, axis: int) -> tuple[range, bool]:
-    if isinstance(part, slice):
-        if part.step == 0:
-            raise InvalidSlice(f"Axis {axis}: the step of a slice cannot be 0.")
-        return range(*part.indices(size)), True
-    index = int(part)
-    if not -size <= index < size:
-        raise InvalidSlice(f"Axis {axis} has the indices 0 to {size - 1}; got {index}.")
-    index %= size
-    return range(index, index + 1), False

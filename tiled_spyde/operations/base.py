@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -25,7 +26,7 @@ class Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
-class Operation(Strict):
+class Operation(Strict, ABC):
     """A named function on one frame, with typed parameters and a declared output.
 
     A subclass's fields are its parameters (units as ``json_schema_extra={"unit": …}``), the first line of
@@ -59,6 +60,7 @@ class Operation(Strict):
         if info.dtype.kind not in "buif" and not (self.complex_too and info.dtype.kind == "c"):
             raise InvalidOperation(f"{self.name} needs real numbers; this signal holds {info.dtype}.")
 
+    @abstractmethod
     def output(self, info: SignalInfo) -> SignalInfo:
         """Declare what comes out, without touching data.
 
@@ -72,15 +74,14 @@ class Operation(Strict):
         InvalidOperation
             A parameter that does not fit this signal; the message names it.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def function(self, info: SignalInfo) -> FrameFunction:
         """Return the function on one frame of the parent `info`: the very one `signal.map` is given."""
-        raise NotImplementedError
 
+    @abstractmethod
     def seconds(self, info: SignalInfo) -> float:
         """Estimate the time for one frame of `info` on one core, in seconds."""
-        raise NotImplementedError
 
 
 class Position(Strict):
