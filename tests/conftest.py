@@ -170,6 +170,16 @@ def _described(axis):
     }
 
 
+@pytest.fixture(scope="module")
+def stand_in():
+    """A stock tiled server with one of each kind the viewer draws."""
+    from viewer_service import StandIn, several_scans
+
+    server = StandIn(several_scans()).start()
+    yield server
+    server.stop()
+
+
 @pytest.fixture(scope="session")
 def shared_data():
     """The folder of real files, which are not ours to publish."""

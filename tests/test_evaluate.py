@@ -306,6 +306,14 @@ def test_a_single_frame_that_takes_too_long_is_refused_too():
         evaluator(max_seconds=1e-5).read(recipe, (0, 0))
 
 
+def test_a_part_of_a_large_root_is_estimated_by_what_is_read():
+    image = Recipe(make_root((2000, 3000)))
+    impatient = evaluator(max_seconds=1e-3)
+    assert impatient.read(image, (slice(10, 20), slice(5, 8))).shape == (10, 3)
+    with pytest.raises(TooLarge):
+        impatient.read(image)
+
+
 def test_a_frame_that_cannot_be_held_is_refused():
     root = make_root((1, 2, 12, 16))
     axes = tuple(replace(axis, size=40_000) for axis in root.info.signal_axes)

@@ -22,9 +22,6 @@ from source_samples import SMALL
 from tiled_spyde.errors import SourceError
 from tiled_spyde.sources import open_source
 
-SHARED = Path(__file__).parents[2] / "shared" / "data"
-
-
 REAL = (
     "LSMO_EELS_linescan.hdf5",
     "fei-extended.mrc",
@@ -53,10 +50,8 @@ def small(request, tmp_path_factory):
 
 
 @pytest.fixture(params=REAL, scope="module")
-def real(request):
-    if not SHARED.is_dir():
-        pytest.skip("the folder shared/data with real files is not beside this checkout")
-    return SHARED / request.param
+def real(request, shared_data):
+    return shared_data / request.param
 
 
 def hyperspys(path):
@@ -259,11 +254,9 @@ def test_a_huge_file_opens_at_once_and_reads_no_pixel(tmp_path):
     assert resident() - before < 50e6
 
 
-def test_hdf5_without_a_reader_says_so():
-    if not SHARED.is_dir():
-        pytest.skip("the folder shared/data with real files is not beside this checkout")
+def test_hdf5_without_a_reader_says_so(shared_data):
     with pytest.raises(SourceError, match=r"without signals that are known: neither HyperSpy's nor EMD"):
-        open_source(SHARED / "Ni_EBSD_3x3_kikuchipy.h5")
+        open_source(shared_data / "Ni_EBSD_3x3_kikuchipy.h5")
 
 
 def test_py4dstem_splits_scan_from_pattern(tmp_path):

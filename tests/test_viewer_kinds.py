@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from pyqtgraph.Qt import QtCore
-from viewer_service import StandIn, choose, encoded, opened, place, press, settle, several_scans
+from viewer_service import choose, encoded, opened, place, press, settle
 
 from viewer.picture import prepare
 from viewer.session import Session
@@ -15,13 +15,6 @@ from viewer.wire import Service
 SCAN = encoded(5, 7, 6, 9)
 ROOT = ("scan.hspy", "signal", "root")
 Key = QtCore.Qt.Key
-
-
-@pytest.fixture(scope="module")
-def stand_in():
-    server = StandIn(several_scans()).start()
-    yield server
-    server.stop()
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from pyqtgraph.Qt import QtCore
 from viewer_service import (
-    StandIn,
     choose,
     encoded,
     opened,
@@ -14,7 +13,6 @@ from viewer_service import (
     place,
     press,
     settle,
-    several_scans,
     shown,
 )
 
@@ -27,13 +25,6 @@ SCAN = encoded(5, 7, 6, 9)
 ROOT = ("scan.hspy", "signal", "root")
 Key = QtCore.Qt.Key
 Shift = QtCore.Qt.KeyboardModifier.ShiftModifier
-
-
-@pytest.fixture(scope="module")
-def stand_in():
-    server = StandIn(several_scans()).start()
-    yield server
-    server.stop()
 
 
 @pytest.fixture

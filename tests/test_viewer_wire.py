@@ -4,18 +4,11 @@ import httpx
 import numpy as np
 import pytest
 from fastapi import APIRouter, HTTPException, Response
-from viewer_service import PinnedMap, StandIn, diffraction_scan, encoded, file, several_scans, tree
+from viewer_service import PinnedMap, StandIn, diffraction_scan, encoded, file, tree
 
 from viewer.errors import Busy, Garbled, Gone, Refused, Unauthorised, Unreachable
 from viewer.view_state import Request, Span, map_request
 from viewer.wire import Address, Service, decode
-
-
-@pytest.fixture(scope="module")
-def stand_in():
-    server = StandIn(several_scans()).start()
-    yield server
-    server.stop()
 
 
 @pytest.fixture

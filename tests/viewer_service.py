@@ -142,89 +142,64 @@ def diffraction_scan(key: str = "0a", offset: int = 0) -> PinnedMap:
     )
 
 
+ENERGY = ("Energy", 50, 0.1, "keV")
+
+
 def several_scans() -> PinnedMap:
     """One of each kind the viewer draws, and a file it cannot."""
-    line = [axis("x", 11, 0.5, "µm", navigate=True)]
-    depth = [axis("z", 3, navigate=True), *scan_axes(4, 5)]
-    energy = axis("Energy", 50, 0.1, "keV", offset=1.0)
-    spectra, planes, series = (
-        encoded(5, 23, 50, dtype="<u4"),
-        encoded(3, 4, 5, 6, 7),
-        encoded(11, 8, 9, dtype="<f4"),
-    )
-    series[:, 0, 0] = np.nan
-    maps = encoded(70, 45, dtype="<f8")
+    energy = axis(*ENERGY, offset=1.0)
     return PinnedMap(
         {
             "scan.hspy": PinnedMap({"signal": diffraction_scan()}),
-            "spectra.hspy": file(
-                signal=tree(
-                    {
-                        "root": node(spectra, [*scan_axes(5, 23), energy], chunks=(1, 8, 50)),
-                        "navigator": node(
-                            spectra.sum(2, dtype="f8"), scan_axes(5, 23), parent="root", chunks=(32, 32)
-                        ),
-                    }
-                )
-            ),
-            "folder": PinnedMap(
-                {
-                    "series.mrc": file(
-                        signal=tree(
-                            {
-                                "root": node(series, [*line, axis("y", 8), axis("x", 9)]),
-                                "navigator": node(
-                                    np.nansum(series, (1, 2)), line, parent="root", chunks=(11,)
-                                ),
-                            }
-                        )
-                    ),
-                    "depth.zspy": file(
-                        signal=tree(
-                            {
-                                "root": node(planes, [*depth, axis("ky", 6), axis("kx", 7)]),
-                                "navigator": node(
-                                    planes.sum((3, 4), dtype="f8"), depth, parent="root", chunks=(1, 32, 32)
-                                ),
-                            }
-                        )
-                    ),
-                }
-            ),
-            "image.mrc": file(
-                signal=tree(
-                    {
-                        "root": node(
-                            encoded(1500, 2600),
-                            [axis("y", 1500, 0.5, "nm"), axis("x", 2600, 0.5, "nm")],
-                            chunks=(512, 512),
-                        )
-                    }
-                )
-            ),
+            "spectra.hspy": file(signal=_spectra(energy)),
+            "folder": PinnedMap({"series.mrc": file(signal=_series()), "depth.zspy": file(signal=_planes())}),
+            "image.mrc": file(signal=_large_image()),
             "spectrum.dm3": file(signal=tree({"root": node(encoded(50, dtype="<f4"), [energy])})),
-            "map.hspy": file(
-                signal=tree(
-                    {
-                        "root": node(encoded(5, 7), scan_axes(5, 7)),
-                        "large": node(maps, scan_axes(70, 45), chunks=(32, 32)),
-                    }
-                )
-            ),
-            "two.emd": file(
-                image=tree({"root": node(encoded(6, 8), [axis("y", 6, 0.1, "nm"), axis("x", 8, 0.1, "nm")])}),
-                cube=tree(
-                    {
-                        "root": node(
-                            encoded(2, 3, 4, 5),
-                            [axis(f"axis {n}", n) for n in (2, 3, 4, 5)],
-                        )
-                    }
-                ),
-            ),
+            "map.hspy": file(signal=_maps()),
+            "two.emd": _two_signals(),
             "broken.mrc": unreadable("truncated: 12 of 1024 bytes"),
         }
     )
+
+
+def _scan(data, navigation, signal, sums, sum_chunks, chunks=None) -> PinnedMap:
+    """A root and its navigator."""
+    root = node(data, [*navigation, *signal], **({"chunks": chunks} if chunks else {}))
+    return tree({"root": root, "navigator": node(sums, navigation, parent="root", chunks=sum_chunks)})
+
+
+def _spectra(energy) -> PinnedMap:
+    data = encoded(5, 23, 50, dtype="<u4")
+    return _scan(data, scan_axes(5, 23), [energy], data.sum(2, dtype="f8"), (32, 32), (1, 8, 50))
+
+
+def _series() -> PinnedMap:
+    data = encoded(11, 8, 9, dtype="<f4")
+    data[:, 0, 0] = np.nan
+    line = [axis("x", 11, 0.5, "µm", navigate=True)]
+    return _scan(data, line, [axis("y", 8), axis("x", 9)], np.nansum(data, (1, 2)), (11,))
+
+
+def _planes() -> PinnedMap:
+    data = encoded(3, 4, 5, 6, 7)
+    depth = [axis("z", 3, navigate=True), *scan_axes(4, 5)]
+    return _scan(data, depth, [axis("ky", 6), axis("kx", 7)], data.sum((3, 4), dtype="f8"), (1, 32, 32))
+
+
+def _large_image() -> PinnedMap:
+    axes = [axis("y", 1500, 0.5, "nm"), axis("x", 2600, 0.5, "nm")]
+    return tree({"root": node(encoded(1500, 2600), axes, chunks=(512, 512))})
+
+
+def _maps() -> PinnedMap:
+    large = node(encoded(70, 45, dtype="<f8"), scan_axes(70, 45), chunks=(32, 32))
+    return tree({"root": node(encoded(5, 7), scan_axes(5, 7)), "large": large})
+
+
+def _two_signals() -> PinnedMap:
+    image = node(encoded(6, 8), [axis("y", 6, 0.1, "nm"), axis("x", 8, 0.1, "nm")])
+    cube = node(encoded(2, 3, 4, 5), [axis(f"axis {n}", n) for n in (2, 3, 4, 5)])
+    return file(image=tree({"root": image}), cube=tree({"root": cube}))
 
 
 @dataclass

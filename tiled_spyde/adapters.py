@@ -207,7 +207,7 @@ def attributes(tree: SignalTree, name: str) -> dict[str, Any]:
     }
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=64)  # a movie of a million frames has a long list of chunks
 def structure(recipe: Recipe) -> ArrayStructure:
     """Shape, dtype (little-endian), chunks and names of the axes; a single number has shape ``(1,)``."""
     info = recipe.info

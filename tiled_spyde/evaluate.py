@@ -110,13 +110,15 @@ class Evaluator:
 
     def _frames_of(self, recipe: Recipe, positions: tuple[range, ...], region: Region) -> NDArray[Any]:
         counts = tuple(map(len, positions))
-        seconds = self._refuse_beyond(math.prod(counts), recipe)
-        if math.prod(counts) == 1:
-            with self._place(seconds):
-                return self._part(recipe, tuple(taken[0] for taken in positions), region)
         parts = tuple(
             len(range(*part.indices(n))) for part, n in zip(region, recipe.info.signal_shape, strict=True)
         )
+        # A root reads only the part; a chain needs the whole frame below it.
+        read = math.prod(parts) * recipe.info.dtype.itemsize if recipe.parent is None else None
+        seconds = self._refuse_beyond(math.prod(counts), recipe, read)
+        if math.prod(counts) == 1:
+            with self._place(seconds):
+                return self._part(recipe, tuple(taken[0] for taken in positions), region)
         out = np.empty(counts + parts, recipe.info.dtype)
 
         def fill(numbers: Iterable[int]) -> None:
@@ -197,9 +199,10 @@ class Evaluator:
             ) from error
         return _cast(result, recipe)
 
-    def _refuse_beyond(self, positions: int, recipe: Recipe) -> float:
-        """Return the estimated seconds on one core; refuse more than the limit."""
-        reading = _READ_SECONDS + _READ_SECONDS_PER_BYTE * recipe.root.info.frame_bytes
+    def _refuse_beyond(self, positions: int, recipe: Recipe, read: int | None = None) -> float:
+        """Return the estimated seconds on one core; refuse more than the limit. `read`: bytes a position."""
+        size = recipe.root.info.frame_bytes if read is None else read
+        reading = _READ_SECONDS + _READ_SECONDS_PER_BYTE * size
         seconds = positions * (recipe.seconds + reading)
         if seconds > self.max_seconds:
             raise TooLarge(
