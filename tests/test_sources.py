@@ -20,7 +20,8 @@ import source_files as write
 from source_samples import SMALL
 
 from tiled_spyde.errors import SourceError
-from tiled_spyde.sources import open_source
+from tiled_spyde.recipe import Recipe
+from tiled_spyde.sources import Source, open_source
 
 REAL = (
     "LSMO_EELS_linescan.hdf5",
@@ -289,7 +290,7 @@ def test_a_file_with_several_signals_gives_each_its_own_name(tmp_path):
     roots = open_source(path)
     names = [root.name for root in roots]
     assert sorted(names) == ["Groe_a_b", "Groe_a_b_2", "HAADF"]
-    assert len({root.fingerprint for root in roots}) == 3
+    assert len({Recipe(root).key for root in roots}) == 3
 
 
 def test_a_root_travels_to_another_process(small):
@@ -311,3 +312,17 @@ def test_metadata_is_json_and_the_vendors_stays_out(real):
         assert len(text) < 64_000
         assert root.metadata["Signal"].get("signal_type", "") == root.info.signal_type
         json.dumps([axis.to_json() for axis in root.info.axes], allow_nan=False)
+
+
+def test_what_is_remembered_reads_as_what_was_opened(small):
+    """And is opened at the first frame, not before."""
+    source = Source.from_json(json.loads(json.dumps(Source.at(small).to_json())))
+    for remembered, opened in zip(source.roots, open_source(small), strict=True):
+        assert (remembered.name, remembered.info, remembered.files) == (
+            opened.name,
+            opened.info,
+            opened.files,
+        )
+        assert Recipe(remembered).key == Recipe(opened).key
+        index = tuple(n - 1 for n in opened.info.navigation_shape)
+        np.testing.assert_array_equal(remembered.reader.read(index), opened.reader.read(index))

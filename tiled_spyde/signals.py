@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from numpy.typing import NDArray
 
@@ -74,6 +74,12 @@ class Axis:
             described["values"] = list(self.values)
         return described
 
+    @classmethod
+    def from_json(cls, described: Mapping[str, Any]) -> Axis:
+        """Return the axis that `to_json` described."""
+        values = described.get("values")
+        return cls(**{**described, "values": None if values is None else tuple(values)})
+
 
 @dataclass(frozen=True, slots=True)
 class SignalInfo:
@@ -127,6 +133,20 @@ class SignalInfo:
         """Return the same scan with other signal axes and, where given, another dtype."""
         kept = self.dtype if dtype is None else np.dtype(dtype)
         return replace(self, axes=(*self.navigation_axes, *axes), dtype=kept)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all of it as JSON."""
+        return {
+            "axes": [axis.to_json() for axis in self.axes],
+            "dtype": self.dtype.str,
+            "signal_type": self.signal_type,
+        }
+
+    @classmethod
+    def from_json(cls, described: Mapping[str, Any]) -> SignalInfo:
+        """Return the signal that `to_json` described."""
+        axes = tuple(map(Axis.from_json, described["axes"]))
+        return cls(axes, np.dtype(described["dtype"]), described["signal_type"])
 
 
 class FrameReader(Protocol):

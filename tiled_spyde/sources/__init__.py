@@ -7,6 +7,7 @@ The path of a source:
 3. `calibration` turns what rosettasciio says into axes in array order: the one place that does.
 4. Where it is known how the frames lie in the file, a reader of this package takes them from
    there (`raw`, `arrays`); everything else goes through dask, one frame at a time.
+5. `Source` is what is remembered of it all: enough to list and describe a file without opening it.
 """
 
 from __future__ import annotations
@@ -15,5 +16,6 @@ from tiled_spyde.sources.files import File
 from tiled_spyde.sources.finding import find_sources
 from tiled_spyde.sources.opening import open_source
 from tiled_spyde.sources.root import Root
+from tiled_spyde.sources.source import Signal, Source
 
-__all__ = ["File", "Root", "find_sources", "open_source"]
+__all__ = ["File", "Root", "Signal", "Source", "find_sources", "open_source"]

@@ -30,8 +30,9 @@ class File:
         Path relative to the folder of the source, with ``/``: the same on every host.
     size : int
         In bytes.
-    mtime_ns, inode : int
-        Together with `size` they say whether the file at `path` is still this one.
+    mtime_ns, ctime_ns, inode : int
+        Together with `size` they say whether the file at `path` is still this one. Anyone can set the time of
+        the last write back (``touch``, ``rsync``), but not that of the last change.
     folder : bool
         It is a folder of a store rather than a file.
     """
@@ -40,6 +41,7 @@ class File:
     name: str
     size: int
     mtime_ns: int
+    ctime_ns: int
     inode: int
     folder: bool = False
 
@@ -63,11 +65,11 @@ class File:
             raise SourceError("it is not a regular file. Name a data file.")
         name = plain_text(path.relative_to(folder).as_posix())
         is_folder = stat.S_ISDIR(found.st_mode)
-        return cls(path, name, found.st_size, found.st_mtime_ns, found.st_ino, is_folder)
+        return cls(path, name, *_stamp(found), is_folder)
 
     def matches(self, found: os.stat_result) -> bool:
         """Whether `found` describes this file."""
-        return (found.st_mtime_ns, found.st_size, found.st_ino) == (self.mtime_ns, self.size, self.inode)
+        return _stamp(found) == (self.size, self.mtime_ns, self.ctime_ns, self.inode)
 
     def check(self) -> None:
         """Raise SourceChanged unless the file at this path is still this one (about 2 µs)."""
@@ -100,12 +102,16 @@ class File:
         return SourceChanged(f"{self.name} {what} since it was opened. Open it again.")
 
 
+def _stamp(found: os.stat_result) -> tuple[int, int, int, int]:
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
+
+
 def plain_text(text: object) -> str:
     """Return `text` with what is no Unicode replaced: names of files and fields can be any bytes."""
     return str(text).encode("utf-8", "replace").decode()
 
 
-def digest(files: Iterable[File], salt: str = "") -> str:
+def digest(files: Iterable[File]) -> str:
     """Return a hash of the names, sizes and sampled contents of `files`.
 
     Of each file the first, the last and up to eight MiB between are read: a few milliseconds for a
@@ -115,8 +121,6 @@ def digest(files: Iterable[File], salt: str = "") -> str:
     ----------
     files : iterable of File
         Members of one source. Folders count by their names only.
-    salt : str
-        Tells signals of the same files apart.
 
     Returns
     -------
@@ -128,7 +132,7 @@ def digest(files: Iterable[File], salt: str = "") -> str:
     SourceChanged
         A file is not the one that was opened.
     """
-    summed = blake2b(salt.encode(), digest_size=16)
+    summed = blake2b(digest_size=16)
     for file in files:
         size = 0 if file.folder else file.size
         summed.update(f"\0{file.name}\0{size}\0".encode())

@@ -35,6 +35,8 @@ class Root:
         Its member files, as they were when it was opened.
     lazy_array : callable
         Opens the source once more, as rosettasciio does, and returns its dask array in array order.
+    sampled : str or None
+        The fingerprint, where it is known already.
     """
 
     name: str
@@ -44,17 +46,20 @@ class Root:
     metadata: dict[str, Any]
     files: tuple[File, ...]
     lazy_array: Callable[[], Any] = field(repr=False)
+    sampled: str | None = None
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of what the files hold, the same on every host; read on first need (milliseconds).
+        """Hash of what the files hold, the same for all their signals and on every host.
+
+        Read on first need (milliseconds).
 
         Raises
         ------
         tiled_spyde.errors.SourceChanged
             A file is not the one that was opened.
         """
-        return digest(self.files, salt=self.name)
+        return self.sampled or digest(self.files)
 
     def signal(self) -> Any:
         """Return the hyperspy lazy signal: for notebooks and for jobs over a whole scan.
