@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,15 +13,16 @@ from tiled.structures.core import StructureFamily
 
 from tiled_spyde import codecs
 from tiled_spyde.adapters import folder_adapter
-from tiled_spyde.catalog import Catalog
-from tiled_spyde.errors import SourceError, SpydeError
+from tiled_spyde.catalog import Catalog, Served
+from tiled_spyde.database import Database
+from tiled_spyde.errors import SourceError
 from tiled_spyde.evaluate import Evaluator
 from tiled_spyde.lane import Guard
 from tiled_spyde.routes import routes
-from tiled_spyde.sources import Root, find_sources, open_source
+from tiled_spyde.sources import Source, find_sources
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from tiled.adapters.mapping import MapAdapter
     from tiled.config import Config
@@ -63,10 +65,13 @@ def tree(
     tiled.adapters.mapping.MapAdapter
         With our own routes as its ``include_routers``.
     """
-    catalog = Catalog()
-    _open_all(catalog, [Path(path).expanduser() for path in paths])
-    for address, wanted in (nodes or {}).items():
-        _make_nodes(catalog, tuple(address.strip("/").split("/")), wanted)
+    folder = Path(tempfile.mkdtemp(prefix="tiled-spyde-"))
+    served = [_served(Path(path).expanduser().absolute(), alone=len(paths) == 1) for path in paths]
+    catalog = Catalog(Database(f"sqlite:///{folder}/catalogue.db"), served)
+    found = [source for place in served for source in find_sources(place.path)]
+    with ThreadPoolExecutor(8, thread_name_prefix="open") as pool:
+        catalog.update(dict(zip(found, pool.map(Source.at, found), strict=True)))
+    catalog.prepare(nodes or {})
     evaluator = Evaluator(cache_mb * 2**20, workers, max_seconds)
     top = folder_adapter(lambda: catalog.top, evaluator)
     top.include_routers = [routes(catalog, evaluator)]
@@ -115,42 +120,7 @@ def _validated(config: dict[str, Any]) -> Config:
     return Config.model_validate(config)
 
 
-def _open_all(catalog: Catalog, paths: Sequence[Path]) -> None:
-    found = [(source, name) for path in paths for source, name in _sources(path, alone=len(paths) == 1)]
-    with ThreadPoolExecutor(8, thread_name_prefix="open") as pool:
-        for (_, name), (roots, error) in zip(found, pool.map(_open, (s for s, _ in found)), strict=True):
-            catalog.add_file(name, roots, error)
-
-
-def _sources(path: Path, alone: bool) -> Iterable[tuple[Path, tuple[str, ...]]]:
-    """Every source below `path`, with the names under which it is served."""
-    path = path.absolute()
+def _served(path: Path, alone: bool) -> Served:
     if not path.exists():
         raise SourceError(f"There is nothing at {path}. Check the path.")
-    above = path if path.is_dir() and alone else path.parent
-    for source in find_sources(path):
-        relative = source.relative_to(above) if source.is_relative_to(above) else Path(source.name)
-        yield source, relative.parts
-
-
-def _open(path: Path) -> tuple[tuple[Root, ...], str | None]:
-    try:
-        roots = open_source(path)
-        for root in roots:
-            # Metadata show the key, and they are asked for on the event loop: read the samples here.
-            _ = root.fingerprint
-    except SpydeError as error:
-        logger.warning("%s", error)
-        return (), str(error)
-    return roots, None
-
-
-def _make_nodes(catalog: Catalog, path: tuple[str, ...], wanted: Sequence[Mapping[str, Any]]) -> None:
-    for node in wanted:
-        catalog.add_node(
-            path,
-            parent=node.get("parent", "root"),
-            operation=node["operation"],
-            parameters=node.get("parameters", {}),
-            name=node.get("name"),
-        )
+    return Served(path, () if path.is_dir() and alone else (path.name,))
