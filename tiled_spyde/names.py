@@ -18,7 +18,7 @@ def safe_name(name: str) -> str:
     name depends on which file was found first.
     """
     cleaned = re.sub(r"[^\w .,()+=-]", "_", unicodedata.normalize("NFC", name)).strip(" .")
-    if cleaned == name and len(name) <= MAX_LENGTH:
+    if cleaned == name and 0 < len(name) <= MAX_LENGTH:
         return name
     mark = blake2b(name.encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
     ending = PurePath(cleaned).suffix

@@ -104,6 +104,8 @@ class SqliteFile:
             return "it is read-only. Make the file and its folder writable, then try again."
         if code == sqlite3.SQLITE_CANTOPEN:
             return "it, or its folder, may not be opened. Check who may read and write there."
+        if code == sqlite3.SQLITE_ERROR:
+            return f"it is not the one it was ({getattr(error, 'orig', error)}). Put it back, or restart the server."
         told = getattr(error, "strerror", None) or getattr(error, "orig", None) or error
         return f"{told}. Check its disk, then try again."
 

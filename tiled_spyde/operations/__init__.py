@@ -67,5 +67,7 @@ def _explain(error: ValidationError) -> str:
 
 
 def _sentence(problem: Any) -> str:
-    where = ".".join(map(str, problem["loc"])) or "parameters"
-    return f"{where}: {problem['msg'].removeprefix('Value error, ')} (got {str(problem['input'])[:80]})"
+    # pydantic quotes what was sent, which can be a megabyte.
+    where = ".".join(map(str, problem["loc"]))[:80] or "parameters"
+    told = problem["msg"].removeprefix("Value error, ")[-300:]
+    return f"{where}: {told} (got {str(problem['input'])[:80]})"
