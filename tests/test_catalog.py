@@ -340,42 +340,43 @@ class TestOddRows:
         assert tree.recipe("root").parent is None
 
 
-class TestPrepared:
-    TREES = {
-        "scan.hspy/signal": [
-            {
-                "name": "second",
-                "parent": "first",
-                "operation": "gaussian_filter",
-                "parameters": {"sigma": 2.0},
-            },
-            {"name": "first", "operation": "gaussian_filter", "parameters": {"sigma": 1.0}},
-        ]
-    }
+PREPARED = {
+    "scan.hspy/signal": [
+        {
+            "name": "second",
+            "parent": "first",
+            "operation": "gaussian_filter",
+            "parameters": {"sigma": 2.0},
+        },
+        {"name": "first", "operation": "gaussian_filter", "parameters": {"sigma": 1.0}},
+    ]
+}
 
+
+class TestPrepared:
     def test_are_made_when_their_file_is_known(self, tmp_path, data):
         served = catalog(tmp_path, data)
-        served.prepare(self.TREES)
+        served.prepare(PREPARED)
         served.update({data / "scan.hspy": source(data / "scan.hspy")})
         assert names(served) == ["first", "second"]
         assert served.tree(PATH).nodes["first"].created_by == "configuration"
 
     def test_are_made_once(self, tmp_path, data, served):
-        served.prepare(self.TREES)
+        served.prepare(PREPARED)
         ids = [node.id for node in served.tree(PATH).nodes.values()]
         again = catalog(tmp_path, data)
-        again.prepare(self.TREES)
+        again.prepare(PREPARED)
         assert [node.id for node in again.tree(PATH).nodes.values()] == ids
 
     def test_a_persons_node_of_the_same_name_stays(self, served, caplog):
         own, _ = served.add_node(PATH, **sigma(9), name="first")
-        served.prepare(self.TREES)
+        served.prepare(PREPARED)
         assert served.tree(PATH).nodes["first"] == own
         assert "is taken by another node" in caplog.text
 
     def test_wait_for_the_database(self, tmp_path, data, served):
         (tmp_path / "catalogue.db").rename(tmp_path / "away")
-        served.prepare(self.TREES)
+        served.prepare(PREPARED)
         assert names(served) == []
         (tmp_path / "away").rename(tmp_path / "catalogue.db")
         served.refresh()
@@ -544,15 +545,15 @@ made = catalog(Path(sys.argv[1]), Path(sys.argv[2]))
 start = len(made.tree(("scan.hspy", "signal")).nodes)
 print("ready", flush=True)
 for number in range(start, start + 100_000):
-    node, _ = made.add_node(("scan.hspy", "signal"), **sigma(number))
-    print(node.id, number, flush=True)
+    node, _ = made.add_node(("scan.hspy", "signal"), **sigma(number / 1000))
+    print(node.id, number / 1000, flush=True)
 """
 
 
 def test_what_was_acknowledged_survives_a_kill_at_any_moment(tmp_path, data, served):
     """``KILLS`` in the environment asks for more of them."""
     kills, acknowledged, extra = int(os.environ.get("KILLS", "12")), {}, 0
-    chance = random.Random(kills)
+    chance = random.Random(kills)  # noqa: S311
     for _ in range(kills):
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, str(Path(__file__).parent)])}
         command = [sys.executable, "-c", _CHILD, str(tmp_path), str(data)]
@@ -562,7 +563,7 @@ def test_what_was_acknowledged_survives_a_kill_at_any_moment(tmp_path, data, ser
             child.send_signal(signal.SIGKILL)
             told = child.stdout.read().split("\n")
         printed = {
-            line.split()[0]: int(line.split()[1]) for line in told if line.count(" ") == 1 and line != ""
+            line.split()[0]: float(line.split()[1]) for line in told if line.count(" ") == 1 and line != ""
         }
         acknowledged |= printed
         tree = catalog(tmp_path, data).tree(PATH)

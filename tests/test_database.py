@@ -287,10 +287,15 @@ def test_one_that_nobody_else_may_even_read_is_read_when_it_is_free(tmp_path):
 
 def test_a_write_into_a_file_that_was_moved_away_meanwhile_is_not_acknowledged(tmp_path):
     opened = Database(url(tmp_path))
-    with pytest.raises(Unavailable, match="moved or replaced"), opened.writing() as connection:
-        records.begin_change(connection)
-        (tmp_path / "catalogue.db").rename(tmp_path / "moved.db")
-        Database(url(tmp_path))
+
+    def write():
+        with opened.writing() as connection:
+            records.begin_change(connection)
+            (tmp_path / "catalogue.db").rename(tmp_path / "moved.db")
+            Database(url(tmp_path))
+
+    with pytest.raises(Unavailable, match="moved or replaced"):
+        write()
 
 
 def test_a_copy_that_was_put_back_is_what_counts(tmp_path):
@@ -306,6 +311,12 @@ def test_a_copy_that_was_put_back_is_what_counts(tmp_path):
     assert served.add_node(PATH, **sigma(3))[1]
 
 
+def fill(path):
+    with path.open("wb", buffering=0) as filling:
+        while True:
+            filling.write(b"x" * 4096)
+
+
 def test_a_full_disk_is_507_and_leaves_no_half_of_a_change(tmp_path):
     disk, data = tmp_path / "disk", tmp_path / "data"
     disk.mkdir()
@@ -316,9 +327,8 @@ def test_a_full_disk_is_507_and_leaves_no_half_of_a_change(tmp_path):
         served = catalog(disk, data)
         served.update({data / "scan.hspy": source(data / "scan.hspy")})
         first, _ = served.add_node(PATH, **sigma(0.5))
-        with (disk / "filling").open("wb", buffering=0) as filling, pytest.raises(OSError, match="No space"):
-            while True:
-                filling.write(b"x" * 4096)
+        with pytest.raises(OSError, match="No space"):
+            fill(disk / "filling")
         for number in range(1, 4):
             with pytest.raises(StorageFull, match="Free some space") as refused:
                 served.add_node(PATH, **sigma(number))

@@ -21,7 +21,7 @@ from tiled_spyde.demo import (
     show_progress,
     strain_maps,
 )
-from tiled_spyde.sources import Source, open_source
+from tiled_spyde.sources import Source
 
 SCAN, DETECTOR = (6, 8), (32, 40)
 # Per grain, two reflections far enough from the direct beam for its halo to be flat.

@@ -200,7 +200,7 @@ def attributes(tree: SignalTree, name: str) -> dict[str, Any]:
         "key": recipe.key,
         "state": "stored" if recipe.parent is None else "lazy",
         "id": node.id,
-        "parent": node.parent,
+        "parent": tree.parent_name(name),
         "versions": package_versions(),
         "metadata": tree.root.metadata,
         "_ARRAY_DIMENSIONS": list(_dims(recipe.info)),
