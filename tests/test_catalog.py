@@ -331,6 +331,16 @@ class TestOddRows:
         assert tree.failure("n63") is None
         assert tree.failure("n64")
 
+    def test_a_tree_of_10_000_nodes_is_full(self, tmp_path, data, served):
+        served.add_node(PATH, **sigma(1))
+        rows = [(f"n{i}", "root", "gaussian_filter", f'{{"sigma":{2 + i / 1000}}}') for i in range(9996)]
+        self.write(tmp_path, rows)
+        served = catalog(tmp_path, data)
+        assert served.add_node(PATH, **sigma(100))[1]
+        with pytest.raises(InvalidOperation, match="at most 10000 nodes"):
+            served.add_node(PATH, **sigma(101))
+        assert len(served.tree(PATH).nodes) == 10_000
+
     @pytest.mark.parametrize("name", ["root", "navigator", "a/b", "", "x" * 10**6])
     def test_a_name_that_cannot_be_is_shown_as_another(self, tmp_path, data, served, name):
         served.add_node(PATH, **sigma(1))

@@ -138,14 +138,16 @@ class Catalog:
         step = build(operation, parameters)
         with self._alone():
             # What cannot be, or is there already, needs no database.
-            if (same := self.tree(path).find(parent, step, name)) is not None:
+            tree = self.tree(path)
+            if (same := tree.find(parent, step, name)) is not None:
                 return same, False
-            self.tree(path).grown(name, parent, step, by)
+            grown, node = tree.grown(name, parent, step, by)
             with self._database.writing() as connection:
                 number = self._begin(connection)
-                if (same := self.tree(path).find(parent, step, name)) is not None:
-                    return same, False
-                grown, node = self.tree(path).grown(name, parent, step, by)
+                if self.tree(path) is not tree:  # another process was faster
+                    if (same := self.tree(path).find(parent, step, name)) is not None:
+                        return same, False
+                    grown, node = self.tree(path).grown(name, parent, step, by)
                 stored = self._write_node(connection, number, path, node)
             self._seen = (self._database.place, number)
             file = self._file(path)

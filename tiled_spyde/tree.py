@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from hashlib import blake2b
+from itertools import count
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -164,8 +165,12 @@ class SignalTree:
 
     def free_name(self, wanted: str) -> str:
         """Return `wanted`, with a number behind it where it is taken."""
-        numbered = (f"{wanted}-{number}" for number in range(2, MAX_NODES + 2))
-        return wanted if wanted not in self.nodes else next(n for n in numbered if n not in self.nodes)
+        if wanted not in self.nodes:
+            return wanted
+        # Most are called after their operation: the next number is close to how many there are.
+        there = sum(node.operation == wanted for node in self.nodes.values() if node.name != NAVIGATOR)
+        numbered = (f"{wanted}-{number}" for number in count(max(2, there + 1)))
+        return next(name for name in numbered if name not in self.nodes)
 
     def recipe(self, address: str) -> Recipe:
         """Recipe of ``name`` or of the pinned ``name@key``.
