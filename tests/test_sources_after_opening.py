@@ -7,6 +7,7 @@ import os
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from threading import Event
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ import source_files as write
 from source_samples import SMALL
 
 from tiled_spyde.errors import SourceChanged, SourceError
-from tiled_spyde.sources import find_sources, open_source
+from tiled_spyde.sources import find_sources, formats, open_source
 
 
 class TestFingerprint:
@@ -100,14 +101,37 @@ class TestAfterOpening:
             root.reader.read((0,) * len(root.info.navigation_axes))
 
 
-def test_many_open_at_once(tmp_path):
-    """What is silenced while opening is the whole process's: it must come back."""
+def test_many_open_at_once_and_what_others_warn_and_log_is_still_heard(tmp_path, caplog):
     paths = [SMALL["hspy 1|2"], SMALL["tif stack"], SMALL["mib stack"], SMALL["zspy 1|1 big-endian"]]
     paths = [write_one(tmp_path) for write_one in paths] * 10
-    filters, level = list(warnings.filters), logging.getLogger("rsciio").level
     with ThreadPoolExecutor(8) as pool:
         assert all(roots[0].info.shape for roots in pool.map(open_source, paths))
-    assert (list(warnings.filters), logging.getLogger("rsciio").level) == (filters, level)
+    with pytest.warns(UserWarning, match="of others"):
+        warnings.warn("of others", stacklevel=1)
+    logging.getLogger("tiled").warning("of others")
+    assert "of others" in caplog.text
+
+
+def test_one_slow_file_holds_up_no_other(tmp_path, monkeypatch):
+    slow, quick = SMALL["mrc stack"](tmp_path), SMALL["hspy 1|2"](tmp_path)
+    reached, go_on = Event(), Event()
+
+    def ask(path, ask=formats.ask):
+        if path == slow:
+            reached.set()
+            assert go_on.wait(60)
+        return ask(path)
+
+    monkeypatch.setattr(formats, "ask", ask)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(open_source, slow)
+        try:
+            assert reached.wait(60)
+            assert open_source(quick)
+            assert not waiting.done()
+        finally:
+            go_on.set()
+        assert waiting.result()
 
 
 def test_a_folder_of_many_files_keeps_few_descriptors_open(tmp_path):

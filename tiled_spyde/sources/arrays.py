@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tiled_spyde.errors import SourceError
-from tiled_spyde.sources.quiet import quiet
+from tiled_spyde.sources.quiet import silence_readers
 from tiled_spyde.sources.raw import linear
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class ArrayFrames:
     def __init__(self, files: Sequence[File], array: Any, navigate: Sequence[bool], info: SignalInfo) -> None:
         self._files = tuple(files)
         self._array = array
+        self.held = array.nbytes if isinstance(array, np.ndarray) else 0  # bytes in memory
         self._navigate = tuple(navigate)
         self._info = info
 
@@ -121,7 +122,8 @@ def _tiff(file: File) -> tuple[Any, threading.Lock]:
     """Return what a TIFF file says of its pages, closed, and a lock for opening it."""
     import tifffile
 
-    with quiet(), tifffile.TiffFile(file.path, _multifile=False) as opened:
+    silence_readers()
+    with tifffile.TiffFile(file.path, _multifile=False) as opened:
         opened.series  # noqa: B018 - reads where the pages are
     return opened, threading.Lock()
 

@@ -89,7 +89,8 @@ class File:
             The path leads to another file now, or to none.
         """
         try:
-            descriptor = os.open(self.path, os.O_RDONLY)
+            # A pipe that took its place must not hold anyone up: of regular files all reads go on to wait.
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK)
         except OSError as error:
             raise self.changed("cannot be opened any more") from error
         if self.matches(os.fstat(descriptor)):
