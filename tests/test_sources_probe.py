@@ -91,7 +91,9 @@ def is_running(pid):
 
 
 def test_a_child_sees_what_this_process_sees(probe, tmp_path):
-    for number, name in enumerate(("hspy 2|2 contiguous", "mib 2|2 12-bit", "zspy 2|2 edge chunks", "tif stack")):
+    for number, name in enumerate(
+        ("hspy 2|2 contiguous", "mib 2|2 12-bit", "zspy 2|2 edge chunks", "tif stack")
+    ):
         folder = tmp_path / str(number)
         folder.mkdir()
         path = SMALL[name](folder)

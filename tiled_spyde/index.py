@@ -47,7 +47,7 @@ class Progress:
     Parameters
     ----------
     done, of : int
-        Sources that are known, of those that were found.
+        Sources that are known, of those that were found and are not being written.
     scanning : bool
         The folders have not all been listed yet, so that `of` is not final.
     """
@@ -102,6 +102,7 @@ class Index:
         self._settle = settle
         self._interval = interval
         self._watch = Watch(paths, settle, interval)
+        self._found = len(known)
         self._known = {str(path): source for path, source in known.items()}
         self._awaited: dict[str, _Awaited] = {}
         self._missing: dict[str, float] = {}
@@ -147,7 +148,8 @@ class Index:
         for path in self._awaited.keys() - seen.present:
             del self._awaited[path]
         self._miss(self._known.keys() - seen.present)
-        self._say_progress(len(seen.present))
+        self._found = len(seen.present)
+        self._say_progress()
 
     def _unsettled(self) -> set[str]:
         """Return the folders to be listed at the next look, for what is awaited in them."""
@@ -221,7 +223,7 @@ class Index:
         if not self._changes or time.monotonic() < self._next_batch:
             return
         batch, self._changes = self._changes, {}
-        self._say_progress(self.progress.of)
+        self._say_progress()
         try:
             self._update(batch)
             self._next_batch = time.monotonic() + _BATCH
@@ -230,8 +232,10 @@ class Index:
             self._changes = batch | self._changes
             self._next_batch = time.monotonic() + _REFUSED
 
-    def _say_progress(self, of: int) -> None:
+    def _say_progress(self) -> None:
         asked = sum(awaited.asked for awaited in self._awaited.values())
+        growing = sum(not a.asked and path not in self._known for path, a in self._awaited.items())
+        of = self._found - growing
         self.progress = Progress(of - asked, of, False)
 
 

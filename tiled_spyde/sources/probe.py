@@ -201,7 +201,9 @@ def _how_it_ended(child: subprocess.Popen[bytes], limits: Limits) -> str:
     except subprocess.TimeoutExpired:
         return "its reader stopped answering. Is it complete, and what its name says?"
     if code == -signal.SIGXCPU:
-        return f"looking at it took more than {0.9 * limits.seconds:g} s of computing. Is it what its name says?"
+        return (
+            f"looking at it took more than {0.9 * limits.seconds:g} s of computing. Is it what its name says?"
+        )
     how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
     return f"its reader crashed ({how}). Is it complete, and what its name says?"
 
