@@ -16,6 +16,7 @@ from source_samples import SMALL
 
 from tiled_spyde.errors import SourceChanged, SourceError
 from tiled_spyde.sources import find_sources, formats, open_source
+from tiled_spyde.sources.files import File, digest
 
 
 class TestFingerprint:
@@ -35,6 +36,25 @@ class TestFingerprint:
         content[at if at else 200] ^= 1
         path.write_bytes(content)
         assert open_source(path)[0].fingerprint != before
+
+    def test_of_many_large_files_reads_no_more_than_of_ten(self, tmp_path, monkeypatch):
+        members = []
+        for number in range(40):
+            path = tmp_path / f"{number}"
+            with path.open("wb") as file:
+                file.truncate(100 << 20)
+            members.append(File.at(path, tmp_path))
+        read = []
+        pread = os.pread
+        monkeypatch.setattr(os, "pread", lambda *at: read.append(at[1]) or pread(*at))
+        before = digest(members)
+        assert sum(read) <= 100 << 20
+        assert len(read) == 40 * 10
+        with members[7].path.open("r+b") as file:
+            file.seek(-1, os.SEEK_END)
+            file.write(b"x")
+        members[7] = File.at(members[7].path, tmp_path)
+        assert digest(members) != before
 
     def test_is_read_on_first_need_only(self, tmp_path, monkeypatch):
         path = SMALL["mrc stack"](tmp_path)

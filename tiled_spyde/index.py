@@ -75,7 +75,7 @@ class Index:
     paths : iterable of pathlib.Path
         What is served: folders, and sources by themselves.
     known : mapping of pathlib.Path to Source
-        What is remembered from before. Those that have not changed are not looked at again.
+        What is remembered from before; read in the index's thread. What has not changed is not looked at again.
     update : callable
         Given what is new, in batches: a source that appeared or changed, None for one that is gone. Called in
         the index's thread only; a batch for which it raises is offered again later, with what is newer.
@@ -103,7 +103,8 @@ class Index:
         self._interval = interval
         self._watch = Watch(paths, settle, interval)
         self._found = len(known)
-        self._known = {str(path): source for path, source in known.items()}
+        self._remembered = known
+        self._known: dict[str, Source] = {}
         self._awaited: dict[str, _Awaited] = {}
         self._missing: dict[str, float] = {}
         self._lost: OrderedDict[str, Source] = OrderedDict()
@@ -127,6 +128,7 @@ class Index:
             self._thread.join(5)  # a network drive that is gone may hold it up for good
 
     def _run(self) -> None:
+        self._recall()
         next_look = 0.0
         while not self._stopped:
             try:
@@ -139,6 +141,14 @@ class Index:
                 self._take(min(next_look, self._next_batch if self._changes else next_look))
             except Exception:
                 logger.exception("The index of sources failed, and goes on")
+
+    def _recall(self) -> None:
+        for path in self._remembered:
+            try:
+                self._known[str(path)] = self._remembered[path]
+            except Exception:
+                logger.exception("What is remembered of %r cannot be used", path)
+        self._remembered = {}
 
     def _look(self) -> None:
         """Look at the folders, and compare."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tiled_spyde.errors import SourceError
-from tiled_spyde.sources.quiet import silence_readers
+from tiled_spyde.sources.quiet import quiet
 from tiled_spyde.sources.raw import linear
 
 if TYPE_CHECKING:
@@ -122,8 +122,7 @@ def _tiff(file: File) -> tuple[Any, threading.Lock]:
     """Return what a TIFF file says of its pages, closed, and a lock for opening it."""
     import tifffile
 
-    silence_readers()
-    with tifffile.TiffFile(file.path, _multifile=False) as opened:
+    with quiet(), tifffile.TiffFile(file.path, _multifile=False) as opened:
         opened.series  # noqa: B018 - reads where the pages are
     return opened, threading.Lock()
 

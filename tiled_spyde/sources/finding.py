@@ -26,6 +26,7 @@ _ASIDE = {
     ".yaml", ".yml", ".zip",
 }  # fmt: skip
 _MOST_SIGNALS = 100  # in one store, that are looked at for changes
+_FRAMES_OF_EMPAD = re.compile(r"scan_x\d+_y\d+\.raw")
 # Of Direct Electron's cameras.
 _MOVIE = re.compile(r"(\d{8}_\d+)_(?:.+_)?movie\.mrc")
 _NOTES_OF_A_MOVIE = re.compile(r"(\d{8}_\d+)_.*(info\.txt|scan_coordinates\.csv)")
@@ -180,6 +181,7 @@ class _Names:
     def __init__(self, names: Collection[str]) -> None:
         self._names = names
         self._has_raw = any(name.lower().endswith(".raw") for name in names)
+        self._xml = [name for name in names if name.lower().endswith(".xml")]
         movies = (found for name in names if (found := _MOVIE.fullmatch(name)))
         self._movies = {movie[1]: movie[0] for movie in movies}
 
@@ -198,7 +200,7 @@ class _Names:
         if lower == ".ser":
             return self._first(re.sub(r"_\d+$", "", stem), ".emi", ".EMI")
         if lower == ".raw":
-            return self._first(stem, ".rpl", ".RPL", ".xml", ".XML")
+            return self._first(stem, ".rpl", ".RPL", ".xml", ".XML") or self._scan_of_empad(name)
         if lower == ".ipr":
             return self._first(stem, ".spd", ".SPD")
         if lower == ".tvips" and not stem.endswith("_000"):
@@ -208,6 +210,11 @@ class _Names:
         if lower in {".txt", ".csv"} and (notes := _NOTES_OF_A_MOVIE.fullmatch(name)):
             return self._movies.get(notes[1])
         return None
+
+    def _scan_of_empad(self, name: str) -> str | None:
+        """Return the description of the frames in `name`, which does not have its name but stands alone."""
+        described = len(self._xml) == 1 and _FRAMES_OF_EMPAD.fullmatch(name)
+        return self._xml[0] if described else None
 
     def _first(self, stem: str, *suffixes: str) -> str | None:
         return next((stem + suffix for suffix in suffixes if stem + suffix in self._names), None)

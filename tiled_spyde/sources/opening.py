@@ -19,7 +19,7 @@ from tiled_spyde.sources.blocks import dask_array
 from tiled_spyde.sources.calibration import Described, describe
 from tiled_spyde.sources.files import File, plain_text
 from tiled_spyde.sources.metadata import to_json, with_mapped
-from tiled_spyde.sources.quiet import silence_readers
+from tiled_spyde.sources.quiet import quiet
 from tiled_spyde.sources.raw import RawFrames
 from tiled_spyde.sources.root import Root
 
@@ -45,8 +45,8 @@ def open_source(path: Path) -> tuple[Root, ...]:
     """
     path = Path(path).absolute()
     try:
-        silence_readers()
-        return _open(path)
+        with quiet():
+            return _open(path)
     except SourceError as error:
         raise SourceError(_about(path, str(error))) from error
     except OSError as error:
@@ -150,8 +150,8 @@ def _asked_again(path: Path, number: int, described: Described) -> Any:
     """Return the dask array of a signal in array order, from a file opened for it."""
     import dask.array as da
 
-    silence_readers()
-    data = _processed(formats.ask(path)[number].signal)["data"]
+    with quiet():
+        data = _processed(formats.ask(path)[number].signal)["data"]
     array = da.asarray(data)  # type: ignore[no-untyped-call]
     return array.transpose(described.order).astype(described.info.dtype)
 
