@@ -81,7 +81,7 @@ class ArrayFrames:
     def _part(self, at: Index | Region, region: Region) -> Any:
         """Return what is at a position, or at several: then their axes come first."""
         signal = iter(region or [slice(0, size, 1) for size in self._info.signal_shape])
-        navigation = iter(at)
+        navigation: Iterator[int | slice] = iter(at)
         part = self._slice(
             tuple(next(navigation) if navigate else next(signal) for navigate in self._navigate)
         )

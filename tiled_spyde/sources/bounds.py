@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import os
 import sys
 import threading
@@ -17,13 +16,13 @@ from tiled_spyde.sources.files import plain_text
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-_here = threading.local()  # the bounds of what this thread is reading
+_here = threading.local()  # what looks at the files that this thread opens
 _OF_THE_SYSTEM = ("/dev/null", "/dev/urandom", "/etc/localtime", "/proc/cpuinfo", "/sys/devices/system")
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
 class Bounds:
-    """Folders that a source may be read from; remembers which files of them were opened.
+    """Folders that a source may be read from.
 
     Readers of many formats open what a header names. Rather than to know where each format may
     name a file, every opening of a file in this thread is looked at (`kept`).
@@ -36,8 +35,6 @@ class Bounds:
 
     def __init__(self, folders: Iterable[Path]) -> None:
         self._folders = tuple(Path(os.path.realpath(folder)) for folder in folders)
-        self._refused: str | None = None
-        self.opened: dict[Path, None] = {}
 
     def __hash__(self) -> int:
         return hash(self._folders)
@@ -56,38 +53,52 @@ class Bounds:
             raise SourceError(_outside(path))
 
     @contextlib.contextmanager
-    def kept(self) -> Iterator[None]:
+    def kept(self) -> Iterator[list[Path]]:
         """Refuse, while in this context, to open other files, or any for writing.
+
+        Yields
+        ------
+        list of pathlib.Path
+            The files in the folders that have been opened.
 
         Raises
         ------
         SourceError
             On leaving, also where the reader itself went on without the file.
         """
-        before = getattr(_here, "bounds", None)
-        _here.bounds = mine = copy.copy(self)  # several threads may be within at once
-        mine._refused = None
+        before = getattr(_here, "watch", None)
+        _here.watch = watch = _Watch(self)
         try:
-            yield
+            yield watch.opened
         except Exception as error:
-            if mine._refused:
-                raise SourceError(mine._refused) from error
+            if watch.refused:
+                raise SourceError(watch.refused) from error
             raise
         finally:
-            _here.bounds = before
-        if mine._refused:
-            raise SourceError(mine._refused)
+            _here.watch = before
+        if watch.refused:
+            raise SourceError(watch.refused)
 
-    def _opens(self, name: Any, mode: str | None, flags: int) -> None:
+
+class _Watch:
+    """Looks at the files that are opened in one context of one thread."""
+
+    def __init__(self, bounds: Bounds) -> None:
+        self._bounds = bounds
+        self.opened: list[Path] = []
+        self.refused = ""
+
+    def opens(self, name: Any, mode: str | None, flags: int) -> None:
         if isinstance(name, int):  # a descriptor: it was opened before
             return
         path = Path(os.path.abspath(os.fsdecode(name)))
         writes = any(letter in (mode or "") for letter in "wax+") or flags & _WRITES
-        if not writes and self.allow(path):
-            self.opened[path] = None
+        if not writes and self._bounds.allow(path):
+            if path not in self.opened:
+                self.opened.append(path)
         elif not _of_the_installation(path):
-            self._refused = _outside(path)
-            raise PermissionError(self._refused)
+            self.refused = _outside(path)
+            raise PermissionError(self.refused)
 
 
 def _outside(path: Path) -> str:
@@ -116,9 +127,9 @@ def _installation() -> tuple[Path, ...]:
 
 def _look(event: str, arguments: tuple[Any, ...]) -> None:
     if event == "open":
-        bounds: Bounds | None = getattr(_here, "bounds", None)
-        if bounds is not None:
-            bounds._opens(*arguments)
+        watch: _Watch | None = getattr(_here, "watch", None)
+        if watch is not None:
+            watch.opens(*arguments)
 
 
 sys.addaudithook(_look)

@@ -139,7 +139,9 @@ def _named(axes: Sequence[Axis]) -> tuple[Axis, ...]:
     """Return `axes` with a name for each, unique in the signal."""
     roles = [axis.navigate for axis in axes]
     coloured = sum(axis.name == colours.AXIS for axis in axes)
-    defaults = {role: _defaults(role, roles.count(True), roles.count(False) - coloured) for role in (True, False)}
+    defaults = {
+        role: _defaults(role, roles.count(True), roles.count(False) - coloured) for role in (True, False)
+    }
     given = {axis.name for axis in axes}
     taken: set[str] = set()
     named = []

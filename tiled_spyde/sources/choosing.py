@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tiled_spyde.errors import SourceError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 # rosettasciio's own choice for these names is a guess, or a refusal to guess.
@@ -40,7 +41,9 @@ def reader_of(path: Path) -> str:
         return _BY_CONTENT[suffix](_head(path))
     name = _BY_NAME.get(suffix) or _modules().get(suffix)
     if name is None and suffix in _COMPANIONS:
-        raise SourceError(f"it belongs to a {_COMPANIONS[suffix]} file, which is not beside it. Copy that too.")
+        raise SourceError(
+            f"it belongs to a {_COMPANIONS[suffix]} file, which is not beside it. Copy that too."
+        )
     if name is None:
         raise SourceError(
             f"no reader for files named .{suffix}. Save it as .hspy with the program it is from."
@@ -103,4 +106,4 @@ def _img(head: bytes) -> str:
     raise SourceError("it is neither a Hamamatsu nor a JEOL image. Save it as TIFF.")
 
 
-_BY_CONTENT: dict[str, Any] = {"xml": _xml, "csv": _csv, "img": _img}
+_BY_CONTENT: dict[str, Callable[[bytes], str]] = {"xml": _xml, "csv": _csv, "img": _img}

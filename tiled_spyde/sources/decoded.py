@@ -110,7 +110,8 @@ def _is_mapped(lazy: Any) -> bool:
 
 
 def _largest_block(lazy: Any) -> int:
-    return math.prod(max(sizes) for sizes in lazy.chunks) * int(lazy.dtype.itemsize)
+    pixels = math.prod(max(sizes) for sizes in lazy.chunks)
+    return int(pixels * lazy.dtype.itemsize)
 
 
 def _assembled(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tiled_spyde.sources.bounds import Bounds
+    from tiled_spyde.sources.raw import Place
 
 LARGEST = 256 << 20  # bytes of a file, and of an array, that can only be read as a whole
 _HDF5 = ("hspy", "h5", "hdf5", "emd", "de5", "nxs", "app5")
@@ -37,10 +38,10 @@ def ask(path: Path, bounds: Bounds) -> list[Found]:
 
     suffix = path.suffix.lower().lstrip(".")
     # In this thread: what readers compute while they open a file is kept within the bounds too.
-    with bounds.kept(), dask.config.set(scheduler="synchronous"):
+    with bounds.kept() as opened, dask.config.set(scheduler="synchronous"):
         found = _ASK.get(suffix, _ask_by_name)(path, bounds)
-    opened = [other for other in bounds.opened if other != path and other.is_file()]
-    return [_with(one, opened) for one in found] if suffix != "zspy" else found
+    companions = [other for other in opened if other != path and other.is_file()]
+    return [_with(one, companions) for one in found] if suffix != "zspy" else found
 
 
 def reader_name(path: Path) -> str:
@@ -60,7 +61,8 @@ def _with(found: Found, others: Iterable[Path]) -> Found:
 
 
 def _ask_mrc(path: Path, _: Bounds) -> list[Found]:
-    place, endianness = headers.mrc(path)
+    lies, endianness = headers.mrc(path)
+    place: Place | None = lies
     notes = _direct_electron_notes(path)
     if any(note.name.endswith("scan_coordinates.csv") for note in notes):
         place = None  # frames are stored as the beam went, not as the scan is laid out

@@ -49,7 +49,9 @@ def signals_of(path: Path) -> tuple[str, dict[str, Any]]:
             return "dectris", {}
         if any("NX_class" in group.attrs for group in groups):
             return "nexus", {}
-        maker = next((file[name][()] for name in ("manufacturer", "Manufacturer", " Manufacturer") if name in file), "")
+        maker = next(
+            (file[name][()] for name in ("manufacturer", "Manufacturer", " Manufacturer") if name in file), ""
+        )
     raise SourceError(_unknown(_text(maker)))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -31,7 +31,7 @@ def mrc(path: Path) -> tuple[Place, str]:
         The header is none, or claims far more than there is.
     """
     header = _head(path, 1024)
-    order = "<" if struct.unpack_from("<4I", header)[3] in _MRC_TYPES else ">"
+    order: Literal["<", ">"] = "<" if struct.unpack_from("<4I", header)[3] in _MRC_TYPES else ">"
     nx, ny, nz, mode = struct.unpack_from(f"{order}4I", header)
     (extended,) = struct.unpack_from(f"{order}I", header, 92)
     if mode not in _MRC_TYPES:

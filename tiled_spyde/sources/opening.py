@@ -121,7 +121,9 @@ def _root(path: Path, number: int, found: Found, bounds: Bounds) -> Root:
     )
 
 
-def _reader(found: Found, data: Any, described: Described, files: tuple[File, ...], later: _Later) -> RegionReader:
+def _reader(
+    found: Found, data: Any, described: Described, files: tuple[File, ...], later: _Later
+) -> RegionReader:
     info, navigate = described.info, described.navigate
     coloured = count(found.signal["data"].dtype) > 0
     if found.place is not None and described.in_order and found.place.holds(info):
@@ -130,7 +132,7 @@ def _reader(found: Found, data: Any, described: Described, files: tuple[File, ..
         raise SourceError(f"it can only be read as a whole, {data.nbytes} bytes. Save it as .hspy.")
     if found.series is not None and described.in_order:
         return TiffFrames(files, found.series, navigate, info)
-    beneath = None if coloured else array_beneath(data)
+    beneath: Any = None if coloured else array_beneath(data)
     if is_hdf5(beneath):
         return Hdf5Frames(files, beneath.name, navigate, info)
     if is_zarr(beneath):

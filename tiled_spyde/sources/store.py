@@ -24,7 +24,7 @@ _SAMPLES = 6  # chunks that stand for all
 _OPEN = 8
 
 
-class _BoundedStore(LocalStore):  # type: ignore[misc]
+class _BoundedStore(LocalStore):
     """A folder, whose files may be links, but only to what lies within `bounds`."""
 
     def __init__(self, root: Path, bounds: Bounds) -> None:
