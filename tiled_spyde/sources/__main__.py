@@ -1,12 +1,11 @@
-"""``python -m tiled_spyde.sources FOLDER``: the table of formats for the files in a folder."""
+"""``python -m tiled_spyde.sources FOLDER > docs/formats.md``: what is read, and what becomes of the files in a folder."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-from tiled_spyde.sources.report import table
+from tiled_spyde.sources.report import page
 
-for folder in sys.argv[1:]:
-    for line in table(Path(folder)):
-        print(line)
+for line in page(Path(sys.argv[1])):
+    print(line)

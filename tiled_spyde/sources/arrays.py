@@ -63,7 +63,7 @@ class ArrayFrames:
         self._check()
         try:
             part = self._part(at, region)
-        except MemoryError:
+        except (MemoryError, SourceError):
             raise
         except Exception as error:
             self._check()  # a file replaced while it was read is that, not a damaged one

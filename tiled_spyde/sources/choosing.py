@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -51,6 +52,14 @@ def reader_of(path: Path) -> str:
     if name in REFUSED:
         raise SourceError(REFUSED[name])
     return name
+
+
+def is_whole(module: str, path: Path) -> bool:
+    """Whether the reader can only read the file at `path` as a whole, or would misread it otherwise."""
+    if module == "pantarhei":  # it maps its numbers into memory, packed or not
+        with zipfile.ZipFile(path) as packed:
+            return any(one.compress_type != zipfile.ZIP_STORED for one in packed.infolist())
+    return module in WHOLE or path.suffix.lower() == ".spx"
 
 
 def is_data(path: Path) -> bool:

@@ -14,7 +14,6 @@ import numpy as np
 
 from tiled_spyde.cache import Cache
 from tiled_spyde.sources.arrays import ArrayFrames
-from tiled_spyde.sources.quiet import quiet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from tiled_spyde.sources.files import File
 
 DECODED = Cache(1 << 30)  # bytes, of all sources together
-_OPEN = 8  # lazy arrays kept at a time: each may hold a file open
+_OPEN = 8  # sources whose lazy arrays are kept: each may hold a file open
 
 Selection = tuple[int | slice, ...]
 
@@ -39,7 +38,8 @@ class DecodedFrames(ArrayFrames):
     files : sequence of File
         Its files.
     load : callable
-        Opens the source, and returns an array: of dask, or of numpy where its reader knows no other way.
+        Opens the source, and returns the arrays of its signals as they are stored: of dask, or of numpy where
+        its reader knows no other way.
     number : int
         Which signal of the source it is.
     navigate, info
@@ -51,7 +51,7 @@ class DecodedFrames(ArrayFrames):
     def __init__(
         self,
         files: Sequence[File],
-        load: Callable[[], Any],
+        load: Callable[[], Sequence[Any]],
         number: int,
         navigate: Sequence[bool],
         info: SignalInfo,
@@ -61,20 +61,18 @@ class DecodedFrames(ArrayFrames):
         self._load = load
         self._number = number
         self._bounds = bounds
+        self._whole = False
 
     def hold(self, array: Any) -> None:
-        """Take `array`, which has just been loaded, as what `load` gives."""
-        if isinstance(array, np.ndarray):
+        """Take `array`, which has just been loaded, as what `load` gives for this signal."""
+        self._whole = isinstance(array, np.ndarray)
+        if self._whole:
             DECODED.get(self._key(), lambda: array)
 
     def _slice(self, selection: Selection) -> Any:
-        held = DECODED.peek(self._key())
-        if held is not None:
-            return held[selection]
-        lazy = _loaded(self._files, self._number, self._load)
-        if isinstance(lazy, np.ndarray):  # held from now on, in DECODED only
-            _loaded.cache_clear()
-            return DECODED.get(self._key(), lambda: lazy)[selection]
+        if self._whole:
+            return DECODED.get(self._key(), lambda: self._load()[self._number])[selection]
+        lazy = _loaded(self._files, self._load)[self._number]
         if _is_mapped(lazy) or _largest_block(lazy) > DECODED.limit // 2:
             return self._computed(lazy[selection])
         return _assembled(lazy.chunks, selection, lazy.dtype, partial(self._block, lazy))
@@ -92,9 +90,9 @@ class DecodedFrames(ArrayFrames):
 
 
 @lru_cache(maxsize=_OPEN)
-def _loaded(files: tuple[File, ...], number: int, load: Callable[[], Any]) -> Any:
-    with quiet():
-        return load()
+def _loaded(files: tuple[File, ...], load: Callable[[], Sequence[Any]]) -> Sequence[Any]:
+    """Return the lazy arrays of a source, for as long as its files are what they are."""
+    return load()
 
 
 def _is_mapped(lazy: Any) -> bool:

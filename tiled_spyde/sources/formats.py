@@ -6,6 +6,7 @@ import importlib
 import inspect
 import math
 import re
+import zipfile
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -109,12 +110,20 @@ def _ask_mib(path: Path, _: Bounds) -> list[Found]:
 def _ask_tiff(path: Path, _: Bounds) -> list[Found]:
     tiff.check(path)
     signals = _read("tiff", path, _multifile=False)
+    lies = tiff.located(signals)
     found = []
-    for number, (signal, (place, paged)) in enumerate(zip(signals, tiff.located(signals), strict=True)):
+    for number, (signal, (place, paged)) in enumerate(zip(signals, lies, strict=True)):
         if place is not None:
             headers.believed(place, path, " × ".join(map(str, signal["data"].shape)))
         found.append(Found(signal, (path,), place, number if paged else None))
-    return found
+    if all(place is not None or paged for place, paged in lies):
+        return found
+    # Of the others rosettasciio would write a copy to a temporary file for each frame.
+    if (size := sum(signal["data"].nbytes for signal in signals)) > LARGEST:
+        raise SourceError(
+            f"its images are stored so that they can only be read as a whole, {size} bytes. Save it again."
+        )
+    return [Found(signal, (path,)) for signal in _read("tiff", path, lazy=False, _multifile=False)]
 
 
 def _ask_hdf5(path: Path, bounds: Bounds, module: str | None = None) -> list[Found]:
@@ -145,11 +154,12 @@ def _ask_by_name(path: Path, bounds: Bounds) -> list[Found]:
     return [of_array(signal, (path,)) for signal in _read(module, path)]
 
 
-def _read(module: str, path: Path, **arguments: Any) -> list[dict[str, Any]]:
+def _read(module: str, path: Path, lazy: bool | None = None, **arguments: Any) -> list[dict[str, Any]]:
     reader = importlib.import_module(f"rsciio.{module}").file_reader
     if "show_progressbar" in inspect.signature(reader).parameters:
         arguments["show_progressbar"] = False
-    lazy = module not in choosing.WHOLE and path.suffix.lower() != ".spx"
+    if lazy is None:
+        lazy = not choosing.is_whole(module, path)
     if not lazy:
         _check_whole(module, path)
     signals: Iterable[dict[str, Any]] = reader(str(path), lazy=lazy, **arguments)
@@ -164,6 +174,9 @@ def _check_whole(module: str, path: Path) -> None:
 
         with Image.open(path) as image:
             size = max(size, math.prod(image.size) * max(1, len(image.getbands())))
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as packed:
+            size = max(size, sum(one.file_size for one in packed.infolist()))
     if size > LARGEST:
         raise SourceError(f"it can only be read as a whole, {size} bytes. Save it as .hspy.")
 

@@ -104,8 +104,8 @@ def _root(path: Path, number: int, found: Found, bounds: Bounds) -> Root:
     data = signal["data"]
     described = describe(signal["axes"], data.shape, data.dtype, metadata.get("Signal") or {})
     files = tuple(File.at(member, path.parent) for member in found.members)
-    later = _Later(path, number, bounds)
-    reader = _reader(found, data, described, files, later)
+    later = _Later(path, bounds)
+    reader = _reader(found, number, data, described, files, later)
     title = plain_text((metadata.get("General") or {}).get("title") or "")
     whole = isinstance(reader, RawFrames | TiffFrames)
     return Root(
@@ -117,12 +117,12 @@ def _root(path: Path, number: int, found: Found, bounds: Bounds) -> Root:
         files=files,
         lazy_array=partial(dask_array, reader, described.info)
         if whole
-        else partial(_asked_again, later, described),
+        else partial(_asked_again, later, number, described),
     )
 
 
 def _reader(
-    found: Found, data: Any, described: Described, files: tuple[File, ...], later: _Later
+    found: Found, number: int, data: Any, described: Described, files: tuple[File, ...], later: _Later
 ) -> RegionReader:
     info, navigate = described.info, described.navigate
     coloured = count(found.signal["data"].dtype) > 0
@@ -137,22 +137,21 @@ def _reader(
         return Hdf5Frames(files, beneath.name, navigate, info)
     if is_zarr(beneath):
         return ZarrFrames(files, (later.path, beneath.path, later.bounds), navigate, info)
-    reader = DecodedFrames(files, later, later.number, navigate, info, later.bounds)
+    reader = DecodedFrames(files, later, number, navigate, info, later.bounds)
     reader.hold(data)
     return reader
 
 
 @dataclass(frozen=True)
 class _Later:
-    """Opens a source once more, and gives the array of one of its signals as it is stored."""
+    """Opens a source once more, and gives the arrays of its signals as they are stored."""
 
     path: Path
-    number: int
     bounds: Bounds
 
-    def __call__(self) -> Any:
+    def __call__(self) -> list[Any]:
         with quiet():
-            return _processed(formats.ask(self.path, self.bounds)[self.number].signal)["data"]
+            return [_processed(found.signal)["data"] for found in formats.ask(self.path, self.bounds)]
 
 
 def _processed(signal: dict[str, Any]) -> dict[str, Any]:
@@ -171,11 +170,11 @@ def _processed(signal: dict[str, Any]) -> dict[str, Any]:
     return {**signal, "metadata": metadata | {"Signal": kind}, "data": made.data, "axes": axes}
 
 
-def _asked_again(later: _Later, described: Described) -> Any:
+def _asked_again(later: _Later, number: int, described: Described) -> Any:
     """Return the dask array of a signal in array order, from a file opened for it."""
     import dask.array as da
 
-    array = da.asarray(later())  # type: ignore[no-untyped-call]
+    array = da.asarray(later()[number])  # type: ignore[no-untyped-call]
     return array.transpose(described.order).astype(described.info.dtype)
 
 

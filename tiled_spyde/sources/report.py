@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tiled_spyde.errors import SourceError
-from tiled_spyde.sources import formats
+from tiled_spyde.sources import formats, readers
 from tiled_spyde.sources.finding import find_sources
 from tiled_spyde.sources.opening import open_source
 
@@ -41,6 +41,7 @@ _TOLD: dict[str, dict[str, Any]] = {
     "mrc": {"file_format": "MRC"},
     "nexus": {"file_format": "NeXus"},
     "delmic": {"file_format": "Delmic", "signal": "all"},
+    "dectris": {"file_format": "Arina"},
     "tofwerk": {"file_format": "Tofwerk"},
     "hamamatsu": {"file_format": "Hamamatsu"},
     "jeol": {"file_format": "JEOL"},
@@ -56,10 +57,11 @@ def table(folder: Path) -> Iterator[str]:
     yield f"| {' | '.join(_HEADER)} |"
     yield f"|{'---|' * len(_HEADER)}"
     for path in find_sources(folder):
-        yield from _lines(path)
+        yield from lines(path)
 
 
-def _lines(path: Path) -> Iterator[str]:
+def lines(path: Path) -> Iterator[str]:
+    """Yield a row for each signal of the source at `path`, or one that says why it is not opened."""
     started = time.perf_counter()
     try:
         roots = open_source(path)
@@ -72,12 +74,11 @@ def _lines(path: Path) -> Iterator[str]:
     theirs = _hyperspys(path, reader)
     for number, root in enumerate(roots):
         first, after = _times(root)
-        same = "cannot open it" if theirs is None else _same(root, theirs[number : number + 1])
-        cells = (
-            "" if number else path.name, reader, root.name, " × ".join(map(_axis, root.info.axes)), root.info.dtype.name,
-            type(root.reader).__name__, "" if number else opened, first, after, same,
-        )  # fmt: skip
-        yield f"| {' | '.join(cells)} |"
+        same = "hyperspy cannot open it" if theirs is None else _same(root, theirs[number : number + 1])
+        axes, frames = " × ".join(map(_axis, root.info.axes)), type(root.reader).__name__
+        about = ("", reader, root.name) if number else (path.name, reader, root.name)
+        took = ("" if number else opened, first, after)
+        yield f"| {' | '.join((*about, axes, root.info.dtype.name, frames, *took, same))} |"
 
 
 def _axis(axis: Axis) -> str:
@@ -145,3 +146,39 @@ def _same_values(root: Root, data: Any) -> str:
         if not np.array_equal(root.reader.read(index), data[index], equal_nan=data.dtype.kind in "fc"):
             return f"no: frame {index} differs"
     return "yes"
+
+
+def page(folder: Path) -> Iterator[str]:
+    """Yield the lines of ``docs/formats.md``, for the files in `folder`."""
+    yield from _ABOUT.strip().splitlines()
+    yield ""
+    yield from readers.table()
+    yield ""
+    yield "## Files"
+    yield ""
+    yield "Signal axes are bold. Times are of one run on one host, imports included; the rest is kept true by a test."
+    yield ""
+    yield from table(folder)
+
+
+_ABOUT = """
+# Formats
+
+Made by `python -m tiled_spyde.sources FOLDER > docs/formats.md`.
+
+Files are opened with rosettasciio 0.15. Which of its readers opens a file is chosen by the content where the name says too
+little (`.h5`, `.hdf5`, `.emd`, `.img`, `.csv`, `.xml`), and never by trying them. Opening reads no pixel, unless a reader can
+only read a file as a whole.
+
+- **frame by frame from its place**: the bytes of the frame, or of a part of it, with `pread`; no dask, no memory map.
+- **in blocks**: what dask's array has as one block is decoded once, and kept in memory (1 GiB for all sources together).
+- **as a whole**: up to 256 MB of the file, unpacked, and of its array; kept in the same memory.
+
+Whatever a file leads to, by its header, by links or as virtual datasets, must lie in the served folders, and what is read of it
+belongs to the source: its key changes with each of those files. Nothing is unpickled, nothing is written.
+
+Units that say nothing (`px`, `a.u.`, `1`), are longer than 32 characters or hold control characters are none: the axis is called
+uncalibrated. So is one with a scale of zero, NaN, infinity, or beyond 10³⁰ or below 10⁻³⁰. A negative scale is kept.
+
+## Readers
+"""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from tiled_spyde.errors import SourceError
 from tiled_spyde.sources.colours import count
 from tiled_spyde.sources.raw import Place
 
@@ -40,7 +41,7 @@ def located(signals: Sequence[dict[str, Any]]) -> list[tuple[Place | None, bool]
 def _located(series: Any, data: Any) -> tuple[Place | None, bool]:
     colours = count(data.dtype)
     if colours and not series.axes.endswith("S"):
-        return None, False  # an image for each colour
+        raise SourceError("it has an image for each colour. Save it with the colours of a pixel together.")
     pixels = math.prod(data.shape[-2:]) * (colours or 1)
     paged = len(series.pages) * pixels == data.size * (colours or 1) == series.size
     if series.dataoffset is None:
