@@ -87,7 +87,7 @@ def describe(
     order = tuple(sorted(range(len(shape)), key=lambda position: not navigate[position]))
     converted = [_axis(axes[at], int(shape[at]), navigate[at]) for at in order]
     native = dtype.newbyteorder("=")
-    kind = plain_text(signal.get("signal_type") or "")
+    kind = plain_text(signal.get("signal_type") or "")[:_LONGEST_NAME]
     return Described(SignalInfo(_named(converted), native, kind), navigate, order)
 
 
