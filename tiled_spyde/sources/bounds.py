@@ -95,7 +95,9 @@ class _Watch:
         writes = any(letter in (mode or "") for letter in "wax+") or flags & _WRITES
         if not writes and self._bounds.allow(path):
             if path.exists() and not path.is_file() and not path.is_dir():  # a pipe would wait for ever
-                self.refused = f"it leads to {plain_text(path.name)!r}, which is no regular file. Remove that."
+                self.refused = (
+                    f"it leads to {plain_text(path.name)!r}, which is no regular file. Remove that."
+                )
                 raise PermissionError(self.refused)
             if path not in self.opened:
                 self.opened.append(path)

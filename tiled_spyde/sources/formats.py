@@ -120,7 +120,9 @@ def _ask_tiff(path: Path, _: Bounds) -> list[Found]:
             headers.believed(place, path, " × ".join(map(str, signal["data"].shape)))
         frame = math.prod(signal["data"].shape[-2:]) * signal["data"].dtype.itemsize
         if place is None and frame > links.LARGEST_CHUNK:
-            raise SourceError(f"its pages are packed, each {frame} bytes, more than can be read at once. Unpack it.")
+            raise SourceError(
+                f"its pages are packed, each {frame} bytes, more than can be read at once. Unpack it."
+            )
         found.append(Found(signal, (path,), place, number if paged else None))
     if all(place is not None or paged for place, paged in lies):
         return found
