@@ -37,11 +37,8 @@ def ask(path: Path, bounds: Bounds) -> list[Found]:
     Exception
         Whatever a reader raises.
     """
-    import dask
-
     suffix = path.suffix.lower().lstrip(".")
-    # In this thread: what readers compute while they open a file is kept within the bounds too.
-    with bounds.kept() as opened, dask.config.set(scheduler="synchronous"):
+    with bounds.kept() as opened:
         found = _ASK.get(suffix, _ask_by_name)(path, bounds)
     companions = [other for other in opened if other != path and other.is_file()]
     return [_with(one, companions) for one in found] if suffix != "zspy" else found
