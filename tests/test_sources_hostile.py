@@ -217,6 +217,20 @@ def test_a_chunk_that_decodes_to_more_than_anyone_reads(tmp_path):
     assert f"chunks of {GIB} bytes" in refused(store)
 
 
+def test_hdf5_that_is_read_whole_and_unpacks_to_too_much(tmp_path):
+    path = FORMATS["delmic"](tmp_path)
+    with h5py.File(path, "a") as file:
+        file.create_dataset("Acquisition0/more", (300 << 20,), "u1", chunks=(1 << 20,), compression="gzip")
+    assert "can only be read as a whole" in refused(path)
+    path = write.write_hspy(tmp_path / "a.hspy", write.placed((3, 4), "u1"), 2)
+    with h5py.File(path, "a") as file:
+        names = file["Experiments/__unnamed__/metadata"]
+        names.create_dataset("names", (10 << 20,), "S100", chunks=(1 << 20,), compression="gzip")
+    started = time.perf_counter()
+    assert "unpacks to more than anyone reads" in refused(path)
+    assert time.perf_counter() - started < 2
+
+
 def test_data_that_are_more_than_their_file_holds(tmp_path):
     path = write.write_hspy(tmp_path / "a.hspy", write.placed((3, 4), "u1"), 2)
     with h5py.File(path, "a") as file:

@@ -181,6 +181,8 @@ def _check_whole(module: str, path: Path) -> None:
 
         with Image.open(path) as image:
             size = max(size, math.prod(image.size) * max(1, len(image.getbands())))
+    if module == "delmic":
+        size = max(size, hdf5.unpacked_size(path))
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as packed:
             size = max(size, sum(one.file_size for one in packed.infolist()))

@@ -13,6 +13,7 @@ from tiled_spyde.sources.raw import Place
 if TYPE_CHECKING:
     from pathlib import Path
 
+_LARGEST_NOTE = 64 << 20  # bytes of an array in the metadata that its reader reads as a whole
 _DECTRIS = re.compile(r"data_\d+")  # what a detector's master file calls its data files
 
 
@@ -77,11 +78,16 @@ def read_hspy(path: Path) -> list[dict[str, Any]]:
     class Reader(HyperspyReader):
         def _read_array(self, group: Any, key: str) -> Any:
             data = super()._read_array(group, key)
-            if not isinstance(data, h5py.Dataset) or data.chunks or data.dtype.char == "S":
+            if not isinstance(data, h5py.Dataset):
+                return data
+            listed = data.dtype.char == "S" or key.startswith(("_list_", "_tuple_"))
+            if listed and data.size * data.dtype.itemsize > _LARGEST_NOTE:
+                raise SourceError(f"its {key!r} unpacks to more than anyone reads. Save it without.")
+            if data.chunks or data.dtype.char == "S":
                 return data
             if key == "data" and group.parent.name == "/Experiments":
                 return da.from_array(data, chunks="auto")  # type: ignore[no-untyped-call]
-            return data if key.startswith(("_list_", "_tuple_")) else _InOnePiece(data)
+            return data if listed else _InOnePiece(data)
 
         def _group2dict(self, group: Any, dictionary: Any = None, lazy: bool = False) -> Any:
             if group.name.startswith("/Analysis/models") or group.name.endswith("learning_results"):
@@ -145,6 +151,21 @@ def opened(path: Path, **options: Any) -> Any:
     with contextlib.suppress(ImportError):
         import hdf5plugin  # noqa: F401 - registers more compressions
     return h5py.File(path, "r", **options)
+
+
+def unpacked_size(path: Path) -> int:
+    """Return how many bytes the datasets of the HDF5 file at `path` are in memory."""
+    import h5py
+
+    sizes: list[int] = []
+
+    def look(_: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset) and item.shape is not None:
+            sizes.append(item.size * item.dtype.itemsize)
+
+    with h5py.File(path, "r") as file:
+        file.visititems(look)
+    return sum(sizes)
 
 
 def place(dataset: Any) -> Place | None:
