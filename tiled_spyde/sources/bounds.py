@@ -102,7 +102,11 @@ class _Watch:
             if path not in self.opened:
                 self.opened.append(path)
         elif not _of_the_installation(path):
-            self.refused = _outside(path)
+            self.refused = (
+                f"its reader would write {plain_text(path.name)!r}. Report this."
+                if writes
+                else _outside(path)
+            )
             raise PermissionError(self.refused)
 
 
