@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from threading import Thread
 
+import h5py
 import numpy as np
 import pytest
 import source_files as write
@@ -495,6 +496,38 @@ def test_a_limit_reaches_the_children(served):
     assert "too long" in kept.now[path].error
 
 
+def test_data_in_other_files_are_read_within_what_is_served_and_followed(served):
+    far = served.parent / "far/frames.h5"
+    far.parent.mkdir()
+    path = write.write_hspy(served / "a.hspy", write.placed((2, 3, 4, 5), "u2"), 2)
+    with h5py.File(far, "w") as file:
+        file["data"] = write.placed((2, 3, 4, 5), "u2") + 1
+    with h5py.File(path, "a") as file:
+        group = file["Experiments/__unnamed__"]
+        del group["data"]
+        layout = h5py.VirtualLayout((2, 3, 4, 5), "u2")
+        layout[...] = h5py.VirtualSource(str(far), "data", (2, 3, 4, 5))
+        group.create_virtual_dataset("data", layout)
+    with Kept(served) as kept:
+        wait_until(lambda: path in kept.now)
+        assert "outside" in kept.now[path].error
+    with Kept(served, far.parent) as kept:
+        wait_until(lambda: path in kept.now)
+        before = kept.now[path]
+        assert far in {file.path for file in before.files}
+        remembered = Source.from_json(before.to_json())
+        np.testing.assert_array_equal(
+            remembered.roots[0].reader.read((1, 2)), write.placed((2, 3, 4, 5), "u2")[1, 2] + 1
+        )
+        with h5py.File(far.with_name("new"), "w") as file:
+            file["data"] = np.full((2, 3, 4, 5), 7, "u2")
+        far.with_name("new").replace(far)
+        with pytest.raises(SourceChanged):
+            remembered.roots[0].reader.read((1, 2))
+        wait_until(lambda: kept.now[path] is not before)
+        assert kept.now[path].fingerprint not in ("", before.fingerprint)
+
+
 class TestOpenSources:
     @pytest.fixture
     def many(self, tmp_path):
@@ -514,10 +547,12 @@ class TestOpenSources:
 
         opened = []
 
-        def counted(path, open_source=opening.open_source):
+        open_source = opening.open_source
+
+        def counted(path, *more):
             opened.append(path)
             time.sleep(0.1)
-            return open_source(path)
+            return open_source(path, *more)
 
         monkeypatch.setattr(opening, "open_source", counted)
         (root,) = many[0].roots
@@ -536,8 +571,10 @@ class TestOpenSources:
         held = arrays.ArrayFrames((), np.zeros(100), (), None).held
         assert held == 800
 
-        def in_memory(path, open_source=opening.open_source):
-            (root,) = open_source(path)
+        open_source = opening.open_source
+
+        def in_memory(*of):
+            (root,) = open_source(*of)
             root.reader.held = held
             return (root,)
 

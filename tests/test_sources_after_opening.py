@@ -136,13 +136,15 @@ def test_one_slow_file_holds_up_no_other(tmp_path, monkeypatch):
     slow, quick = SMALL["mrc stack"](tmp_path), SMALL["hspy 1|2"](tmp_path)
     reached, go_on = Event(), Event()
 
-    def ask(path, ask=formats.ask):
+    ask = formats.ask
+
+    def slowly(path, *more):
         if path == slow:
             reached.set()
             assert go_on.wait(60)
-        return ask(path)
+        return ask(path, *more)
 
-    monkeypatch.setattr(formats, "ask", ask)
+    monkeypatch.setattr(formats, "ask", slowly)
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(open_source, slow)
         try:

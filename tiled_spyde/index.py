@@ -101,7 +101,8 @@ class Index:
         self._update = update
         self._settle = settle
         self._interval = interval
-        self._watch = Watch(paths, settle, interval)
+        served = [Path(path).absolute() for path in paths]
+        self._watch = Watch(served, settle, interval)
         self._found = len(known)
         self._remembered = known
         self._known: dict[str, Source] = {}
@@ -111,7 +112,7 @@ class Index:
         self._changes: dict[Path, Source | None] = {}
         self._next_batch = 0.0
         self._answers: SimpleQueue[tuple[Request, Source] | None] = SimpleQueue()
-        self._probing = Probing(lambda *answer: self._answers.put(answer), limits)
+        self._probing = Probing(lambda *answer: self._answers.put(answer), limits, served)
         self._stopped = False
         self._thread = Thread(target=self._run, name="index", daemon=True)
 

@@ -177,3 +177,29 @@ class FrameReader(Protocol):
             The file cannot give this frame: truncated, damaged, gone or changed.
         """
         ...
+
+
+class RegionReader(FrameReader, Protocol):
+    """Also reads many frames with one read: for roots of tiny frames, as stored maps and short spectra."""
+
+    def read_region(self, positions: Region, region: Region = ()) -> NDArray[Any]:
+        """Return the frames at many positions, or a part of each.
+
+        Parameters
+        ----------
+        positions : tuple of slice
+            One slice per navigation axis with explicit non-negative start and stop, not empty, and a positive step.
+        region : tuple of slice
+            As of `read`.
+
+        Returns
+        -------
+        numpy.ndarray
+            ``signal[positions][..., region]``, navigation axes first; otherwise as of `read`.
+
+        Raises
+        ------
+        tiled_spyde.errors.SourceError
+            As of `read`.
+        """
+        ...

@@ -14,6 +14,7 @@ import numpy as np
 
 from tiled_spyde.errors import SourceError
 from tiled_spyde.signals import Axis, SignalInfo
+from tiled_spyde.sources import colours
 from tiled_spyde.sources.files import plain_text
 
 if TYPE_CHECKING:
@@ -41,6 +42,9 @@ _NAMES = {
     "electron volt": "eV", "ev": "eV", "kev": "keV",
 }  # fmt: skip
 _DATACUBE = {"rx", "ry", "qx", "qy"}
+_WIDEST = {"b": 1, "i": 8, "u": 8, "f": 8, "c": 16}  # bytes of a number that every client knows
+_FAR = 1e30  # a scale or an offset beyond it, or a scale below its inverse, measures nothing
+_LONGEST_UNITS, _LONGEST_NAME = 32, 64  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,16 +87,12 @@ def describe(
     order = tuple(sorted(range(len(shape)), key=lambda position: not navigate[position]))
     converted = [_axis(axes[at], int(shape[at]), navigate[at]) for at in order]
     native = dtype.newbyteorder("=")
-    kind = plain_text(signal.get("signal_type") or "")
+    kind = plain_text(signal.get("signal_type") or "")[:_LONGEST_NAME]
     return Described(SignalInfo(_named(converted), native, kind), navigate, order)
 
 
 def _check(axes: Sequence[Any], shape: Sequence[int], dtype: np.dtype[Any]) -> None:
-    if dtype.names is not None and set(dtype.names) <= set("RGBA"):
-        raise SourceError(
-            f"its pixels are colours ({', '.join(dtype.names)}), not numbers. Save it in shades of grey."
-        )
-    if dtype.kind not in "biufc":
+    if dtype.kind not in "biufc" or dtype.itemsize > _WIDEST[dtype.kind]:
         raise SourceError(f"it holds {dtype} values, not numbers. Save numbers of one size per position.")
     if len(axes) != len(shape):
         raise SourceError(f"it says {len(axes)} axes for an array of shape {tuple(shape)}. Save it again.")
@@ -122,7 +122,7 @@ def _axis(axis: Mapping[str, Any], size: int, navigate: bool) -> Axis:
     if "expression" in axis:  # evaluating what a file says is running its code
         return Axis(name, size, navigate=navigate)
     scale, offset = _number(axis.get("scale", 1.0)), _number(axis.get("offset", 0.0))
-    if not scale or offset is None:
+    if scale is None or offset is None or not 1 / _FAR < abs(scale) < _FAR or abs(offset) > _FAR:
         return Axis(name, size, navigate=navigate)
     return Axis(name, size, scale, offset, units, navigate)
 
@@ -138,12 +138,15 @@ def _number(value: Any) -> float | None:
 def _named(axes: Sequence[Axis]) -> tuple[Axis, ...]:
     """Return `axes` with a name for each, unique in the signal."""
     roles = [axis.navigate for axis in axes]
-    defaults = {role: _defaults(role, roles.count(True), roles.count(False)) for role in (True, False)}
+    coloured = sum(axis.name == colours.AXIS for axis in axes)
+    defaults = {
+        role: _defaults(role, roles.count(True), roles.count(False) - coloured) for role in (True, False)
+    }
     given = {axis.name for axis in axes}
     taken: set[str] = set()
     named = []
     for axis in reversed(axes):
-        default = defaults[axis.navigate].pop()
+        default = "" if axis.name == colours.AXIS else defaults[axis.navigate].pop()
         name = _free(axis.name, taken) if axis.name else _free(default, taken | given)
         taken.add(name)
         named.append(replace(axis, name=name))
@@ -171,7 +174,8 @@ def _free(name: str, taken: set[str]) -> str:
 def clean_name(name: Any) -> str:
     """Return the name of an axis, empty where the file gives none."""
     text = plain_text(name).strip() if isinstance(name, str) else ""
-    return "" if text.lower() in {"", "undefined", "<undefined>", "none"} else text[:64]
+    text = "".join(letter for letter in text if letter.isprintable())
+    return "" if text.lower() in {"", "undefined", "<undefined>", "none"} else text[:_LONGEST_NAME]
 
 
 def clean_units(units: Any) -> str | None:
@@ -182,14 +186,14 @@ def clean_units(units: Any) -> str | None:
     >>> clean_units("$nm$"), clean_units("1 / nm"), clean_units("A^-1"), clean_units("px")
     ('nm', '1/nm', '1/Å', None)
     """
-    if not isinstance(units, str):
+    if not isinstance(units, str) or len(units) > 4 * _LONGEST_UNITS:
         return None
     text = plain_text(units).replace("\\mathrm", "").replace("\\mu", "µ").replace("μ", "µ")
     text = re.sub(r"[{}$\0\s_]+", "", text).replace("**", "^")
-    if text.lower() in _NO_UNITS:
+    if text.lower() in _NO_UNITS or len(text) > _LONGEST_UNITS or not text.isprintable():
         return None
     inverse = re.fullmatch(r"1/(.+)|(.+?)\^?(?:-1|⁻¹)", text)
     if inverse:
         base = clean_units(inverse[1] or inverse[2])
         return f"1/{'Å' if base == 'A' else base}" if base else None  # nobody counts per ampere
-    return _NAMES.get(text.lower(), text)[:32]
+    return _NAMES.get(text.lower(), text)

@@ -1,7 +1,7 @@
 """A child process that looks at files: one that hangs it, crashes it or swallows memory costs the server nothing.
 
-Both ends of its wire are here. A line is JSON: ``{"path": …, "members": […]}`` one way, ``{"source": …,
-"last": …}`` the other. Nothing is pickled.
+Both ends of its wire are here. A line is JSON: ``{"path": …, "members": […], "served": […]}`` one way,
+``{"source": …, "last": …}`` the other. Nothing is pickled.
 """
 
 from __future__ import annotations
@@ -77,10 +77,13 @@ class Probe:
     ----------
     limits : Limits
         What one file may take.
+    served : sequence of pathlib.Path
+        As for `open_source`.
     """
 
-    def __init__(self, limits: Limits | None = None) -> None:
+    def __init__(self, limits: Limits | None = None, served: Sequence[Path] = ()) -> None:
         self._limits = limits or Limits()
+        self._served = [str(path) for path in served]
         self._child: subprocess.Popen[bytes] | None = None
         self._closed = False
 
@@ -119,7 +122,8 @@ class Probe:
 
     def _ask(self, path: Path, members: Sequence[Path]) -> Source:
         child = self._child = self._child or self._start()
-        request = {"path": str(path), "members": [str(member) for member in members]}
+        beside = [str(member) for member in members]
+        request = {"path": str(path), "members": beside, "served": self._served}
         try:
             with suppress(BrokenPipeError):  # it is gone: the answer tells how
                 _write(child.stdin, request)
@@ -258,11 +262,12 @@ def _import_readers() -> None:
 
 
 def _answer(request: Mapping[str, Any], limits: Limits) -> bytes:
-    path, members = Path(request["path"]), [Path(member) for member in request["members"]]
+    path = Path(request["path"])
+    members, served = (list(map(Path, request[which])) for which in ("members", "served"))
     _limit(resource.RLIMIT_AS, _memory()[0] + limits.memory)
     _limit(resource.RLIMIT_CPU, math.ceil(time.process_time() + 0.9 * limits.seconds))
     try:
-        found = json.dumps(Source.at(path, members).to_json()).encode()
+        found = json.dumps(Source.at(path, members, served).to_json()).encode()
         if len(found) <= limits.answer:
             return found
         why = _too_long(len(found))

@@ -15,7 +15,7 @@ from tiled_spyde.sources.probe import Limits, Probe, ProbeError
 from tiled_spyde.sources.source import Source
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +53,8 @@ class Probing:
         Given a request and what was found, in any thread.
     limits : Limits
         What one file may take.
+    served : sequence of pathlib.Path
+        The served folders: no source leads out of them.
     most : int
         Child processes at a time.
     idle : float
@@ -63,11 +65,13 @@ class Probing:
         self,
         found: Callable[[Request, Source], None],
         limits: Limits | None = None,
+        served: Sequence[Path] = (),
         most: int = 2,
         idle: float = 30.0,
     ) -> None:
         self._found = found
         self._limits = limits
+        self._served = served
         self._most = most
         self._idle = idle
         self._requests: PriorityQueue[Request] = PriorityQueue()
@@ -82,7 +86,7 @@ class Probing:
             self._requests.put(request)
             wanted = self._requests.qsize() > self._free and len(self._probes) < self._most
             if wanted and not self._closed:
-                probe = Probe(self._limits)
+                probe = Probe(self._limits, self._served)
                 self._probes.add(probe)
                 Thread(target=self._work, args=(probe,), name="probe", daemon=True).start()
 

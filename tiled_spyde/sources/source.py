@@ -64,7 +64,7 @@ class Source:
     error: str | None = None
 
     @classmethod
-    def at(cls, path: Path, members: Iterable[Path] = ()) -> Source:
+    def at(cls, path: Path, members: Iterable[Path] = (), served: Sequence[Path] = ()) -> Source:
         """Open what is at `path`, and return what is to be remembered of it; also that it cannot be opened.
 
         Parameters
@@ -73,11 +73,13 @@ class Source:
             A data file or a ``.zspy`` folder.
         members : iterable of pathlib.Path
             Files beside it that belong to it, whether its reader says so or not.
+        served : sequence of pathlib.Path
+            As for `open_source`.
         """
         members = set(members)
         before = _present((path, *sorted(members)), path.parent)
         try:
-            roots = open_source(path)
+            roots = open_source(path, served)
             opened = {file.path: file for root in roots for file in root.files}
             beside = {f.path: f for f in before if f.path in members and f.path not in opened}
             files = tuple((opened | beside).values())
@@ -172,7 +174,8 @@ class _Later:
     def _open(self) -> tuple[Root, ...]:
         for file in self._source.files:
             file.check()
-        opened = open_source(self._source.path)
+        # No other files than those that were opened, within what was served, when it was looked at.
+        opened = open_source(self._source.path, [self._source.path, *(f.path for f in self._source.files)])
         if [(root.name, root.info) for root in opened] != [(s.name, s.info) for s in self._source.signals]:
             raise SourceChanged(f"{self._source.path.name} is not what it was. Look at it again.")
         for file in self._source.files:
@@ -215,3 +218,7 @@ class _FramesLater:
     def read(self, index: Index, region: Region = ()) -> NDArray[Any]:
         """Return ``frame[region]`` at `index`; see `tiled_spyde.signals.FrameReader`."""
         return self._later.root(self._number).reader.read(index, region)
+
+    def read_region(self, positions: Region, region: Region = ()) -> NDArray[Any]:
+        """Return many frames at once; see `tiled_spyde.signals.RegionReader`."""
+        return self._later.root(self._number).reader.read_region(positions, region)
