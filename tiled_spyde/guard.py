@@ -142,6 +142,8 @@ class _Finished:
             # Nothing there needs a session, and shared caches keep no answer that sets one.
             del headers["set-cookie"]
         headers.setdefault("accept-ranges", "none")
+        if status == 401:
+            headers.setdefault("www-authenticate", "Bearer")
         http.allow_origin(headers, self._asked.get("origin"), self._origins)
         if status == 200:
             headers.update(self.described)
