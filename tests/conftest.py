@@ -27,6 +27,8 @@ from tiled_spyde.sources import Root
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 KEY = "secret"
 
+pytest_plugins = ["clients_table"]
+
 NAMES = {0: (), 1: ("x",), 2: ("y", "x"), 3: ("t", "y", "x")}
 SIGNAL_NAMES = {0: (), 1: ("E",), 2: ("ky", "kx")}
 

@@ -1,0 +1,1 @@
+"""Clients that need an environment of their own, each unmodified and in the version that is pinned here."""
