@@ -1,5 +1,5 @@
 // Opens a page in headless Chromium, does what the request says, and tells what the page said meanwhile.
-//   {executable, profile, url, headers?, steps: [{evaluate} | {wait} | {click} | {screenshot}]}
+//   {executable, switches, profile, url, steps: [{evaluate} | {wait} | {click} | {screenshot}]}
 // `evaluate` and `wait` are functions in the page's language, called with `argument`.
 import { chromium } from "playwright-core";
 
@@ -11,11 +11,7 @@ const browser = await chromium.launchPersistentContext(request.profile, {
   executablePath: request.executable,
   headless: true,
   viewport: { width: 1280, height: 900 },
-  args: [
-    "--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--no-proxy-server",
-    "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
-  ],
+  args: request.switches,
 });
 const said = { console: [], failed: [], answers: [] };
 try {

@@ -18,6 +18,19 @@ from clients import environments
 from clients.nodes import MADE, write
 
 HERE = Path(__file__).parent
+# Chromium as root, without a screen or a graphics card, that asks nobody but the page's own servers.
+SWITCHES = [
+    "--no-sandbox",
+    "--no-proxy-server",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--use-gl=angle",
+    "--use-angle=swiftshader","--disable-web-security",
+    "--enable-unsafe-swiftshader",
+]
 _BEGUN = pytest.StashKey()
 
 
@@ -98,8 +111,8 @@ def browse(node, chromium, tmp_path_factory):
 
     def browse(url, *steps):
         profile = tmp_path_factory.mktemp("profile")
-        request = {"executable": chromium, "profile": str(profile), "url": url, "steps": steps}
-        said = run("node", "browser.mjs", request=request, cwd=node)
+        request = {"executable": chromium, "switches": SWITCHES, "profile": str(profile), "url": url}
+        said = run("node", "browser.mjs", request={**request, "steps": steps}, cwd=node)
         assert "error" not in said, said
         return said
 
