@@ -115,7 +115,7 @@ def serving(paths, *, public=False, nodes=None, guarded=True, arguments=None, **
     """Serve `paths` as the command line does; without the guard as plain tiled does."""
     from tiled.server.app import build_app_from_config
 
-    from tiled_spyde.lane import Guard
+    from tiled_spyde.guard import Guard
 
     get_settings.cache_clear()
     config = Config.model_validate(

@@ -78,14 +78,14 @@ class NodeAdapter(Adapter[ArrayStructure]):
 
     def __init__(self, tree: SignalTree, name: str, evaluator: Evaluator) -> None:
         self.recipe = tree.recipes[name]
-        self._tree = tree
-        self._name = name
+        self.tree = tree
+        self.name = name
         self._evaluator = evaluator
         super().__init__(structure(self.recipe), specs=[Spec("SignalNode")])
 
     def metadata(self) -> Any:
         """Calibration, recipe, key and state, under ``attributes`` (all that zarr v2 shows)."""
-        return {"attributes": attributes(self._tree, self._name)}
+        return {"attributes": attributes(self.tree, self.name)}
 
     def read(self, slice: NDSlice = NDSlice(...)) -> NDArray[Any]:  # noqa: B008 - tiled's names
         """Evaluate a slice; a plain tuple is a zarr chunk, which must begin inside the array."""

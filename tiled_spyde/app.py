@@ -15,9 +15,10 @@ from tiled_spyde.adapters import folder_adapter
 from tiled_spyde.catalog import Catalog
 from tiled_spyde.errors import SourceError, SpydeError
 from tiled_spyde.evaluate import Evaluator
-from tiled_spyde.lane import Guard
+from tiled_spyde.guard import Guard
 from tiled_spyde.routes import routes
 from tiled_spyde.sources import Root, find_sources, open_source
+from tiled_spyde.zarr import zarr_routes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -69,7 +70,7 @@ def tree(
         _make_nodes(catalog, tuple(address.strip("/").split("/")), wanted)
     evaluator = Evaluator(cache_mb * 2**20, workers, max_seconds)
     top = folder_adapter(lambda: catalog.top, evaluator)
-    top.include_routers = [routes(catalog, evaluator)]
+    top.include_routers = [routes(catalog, evaluator), zarr_routes()]
     return top
 
 
