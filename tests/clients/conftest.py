@@ -28,7 +28,7 @@ SWITCHES = [
     "--disable-component-update",
     "--disable-sync",
     "--use-gl=angle",
-    "--use-angle=swiftshader","--disable-web-security",
+    "--use-angle=swiftshader",
     "--enable-unsafe-swiftshader",
 ]
 _BEGUN = pytest.StashKey()
