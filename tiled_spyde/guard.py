@@ -136,12 +136,15 @@ class _Finished:
         data = self._path.startswith(("/api/", "/zarr/", f"{_OWN_ROUTES}/"))
         if data:
             pinned = status in (200, 304) and _PINNED_DATA.fullmatch(self._path)
-            headers.setdefault("cache-control", http.IMMUTABLE if pinned else http.REVALIDATED)
+            if headers.get("cache-control") not in (http.IMMUTABLE, "no-store"):
+                headers["cache-control"] = http.IMMUTABLE if pinned else http.REVALIDATED
             http.add_vary(headers, "Accept", "Accept-Encoding", "Authorization", "Cookie")
         if self._path.startswith("/zarr/") and "set-cookie" in headers:
             # Nothing there needs a session, and shared caches keep no answer that sets one.
             del headers["set-cookie"]
         headers.setdefault("accept-ranges", "none")
+        if status == 401:
+            headers.setdefault("www-authenticate", "Bearer")
         http.allow_origin(headers, self._asked.get("origin"), self._origins)
         if status == 200:
             headers.update(self.described)

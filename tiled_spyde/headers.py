@@ -72,8 +72,9 @@ def add_vary(headers: MutableHeaders, *names: str) -> None:
 
 def allow_origin(headers: MutableHeaders, origin: str | None, allowed: Collection[str]) -> bool:
     """Let scripts of a configured origin read the answer; credentials only where it is named itself."""
-    for name in [name for name in headers if name.startswith("access-control-")]:
-        del headers[name]
+    for name in ("allow-origin", "allow-credentials", "expose-headers"):
+        if f"access-control-{name}" in headers:
+            del headers[f"access-control-{name}"]
     if not allowed:
         return False
     add_vary(headers, "Origin")

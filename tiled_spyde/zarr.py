@@ -12,23 +12,19 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterator, Mapping  # noqa: TC003 - FastAPI resolves them
 from dataclasses import dataclass, replace
 from email.utils import formatdate
-from functools import partial
 from hashlib import blake2b
 from typing import Any
 from urllib.parse import quote
 from xml.sax.saxutils import escape
 
-import numpy as np
 import orjson
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, HTTPException, Request, Response
 from tiled.structures.core import StructureFamily
 
 from tiled_spyde import codecs
-from tiled_spyde.adapters import NodeAdapter, chunk_shape
 from tiled_spyde.headers import IMMUTABLE, REVALIDATED, matches
 from tiled_spyde.routes import (
     AccessTags,
@@ -38,14 +34,11 @@ from tiled_spyde.routes import (
     SessionState,
     entry_with,
 )
-from tiled_spyde.signals import Axis
-from tiled_spyde.zarr_documents import Array, Group, document, multiscales
+from tiled_spyde.zarr_documents import Array, Group, document
+from tiled_spyde.zarr_nodes import array, coordinate, coordinates, group, image
 
 DOCUMENTS = {"v2": (".zgroup", ".zattrs", ".zarray", ".zmetadata"), "v3": ("zarr.json",)}
 IMAGE = ".zarr"
-# Consolidated metadata repeat what every node says of itself: some KB each.
-MOST_CONSOLIDATED = 500
-_LONGEST_COORDINATE = 2**20
 _INDEX = re.compile(r"0|[1-9][0-9]{0,17}")
 _JSON = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
 _NOTHING = "There is no such array, group or chunk."
@@ -151,169 +144,17 @@ def _below(entry: Any, address: Address) -> tuple[Array | Group, tuple[str, ...]
     """Return what an address shows of its entry, and what is left of it: a chunk key or nothing."""
     if entry.structure_family != StructureFamily.container:
         if address.image and not address.below:
-            return _image(entry), ()
+            return image(entry), ()
         if address.image and address.below[0] == "0":
-            return replace(_array(entry), separator="/"), address.below[1:]
+            return replace(array(entry), separator="/"), address.below[1:]
         if address.image:
             raise HTTPException(404, _NOTHING)
-        return _array(entry), address.below
+        return array(entry), address.below
     if address.image:
         raise HTTPException(404, _NOTHING)
     if address.below and (axis := coordinates(entry).get(address.below[0])):
-        return _coordinate(address.below[0], axis), address.below[1:]
-    return _group(entry), address.below
-
-
-def _array(entry: Any) -> Array:
-    if isinstance(entry, NodeAdapter):
-        return _node(entry)
-    structure = entry.structure()
-    return Array(
-        shape=structure.shape,
-        chunks=tuple(max(*sizes, 1) for sizes in structure.chunks),
-        dtype=structure.data_type.to_numpy_dtype(),
-        dimensions=lambda: tuple(structure.dims or ()),
-        attributes=partial(_attributes, entry),
-        key=None,
-        read=entry.read,
-    )
-
-
-def _node(node: NodeAdapter) -> Array:
-    info = node.recipe.info
-    return Array(
-        shape=info.shape or (1,),
-        chunks=tuple(max(size, 1) for size in chunk_shape(node.recipe)),
-        dtype=info.dtype,
-        dimensions=partial(_dimensions, node),
-        attributes=partial(_attributes, node),
-        key=node.recipe.key,
-        read=node.read,
-    )
-
-
-def _attributes(entry: Any) -> Mapping[str, Any]:
-    return entry.metadata().get("attributes") or {}
-
-
-def _image(entry: Any) -> Group:
-    axes = entry.recipe.info.axes if isinstance(entry, NodeAdapter) else ()
-
-    def attributes() -> Mapping[str, Any]:
-        title = str(_attributes(entry).get("title") or "")
-        # Each version looks in its own place and ignores the other's.
-        ome = {"version": "0.5", "multiscales": multiscales(title, axes, "0.5")}
-        return {"multiscales": multiscales(title, axes, "0.4"), "ome": ome}
-
-    return Group(
-        attributes,
-        names=lambda: iter(("0",)),
-        consolidated=lambda: {"0": replace(_array(entry), separator="/")},
-    )
-
-
-def _group(entry: Any) -> Group:
-    return Group(
-        attributes=partial(_attributes, entry),
-        names=lambda: iter((*entry, *coordinates(entry))),
-        consolidated=partial(_consolidated, entry),
-    )
-
-
-def _consolidated(entry: Any) -> Mapping[str, Array | Group] | None:
-    """Everything below a tree or a file; None for a folder, which may hold any number of files."""
-    if _is_tree(entry):
-        return dict(_members(entry)) if len(entry) <= MOST_CONSOLIDATED else None
-    if not _is_file(entry):
-        return None
-    found: dict[str, Array | Group] = {}
-    for name, tree in entry.items():
-        if len(found) + len(tree) > MOST_CONSOLIDATED:
-            return None
-        found[name] = _group(tree)
-        found |= {f"{name}/{below}": shown for below, shown in _members(tree)}
-    return found
-
-
-def _members(tree: Any) -> Iterator[tuple[str, Array]]:
-    for name, entry in tree.items():
-        if entry.structure_family == StructureFamily.array:
-            yield name, _array(entry)
-    for name, axis in coordinates(tree).items():
-        yield name, _coordinate(name, axis)
-
-
-def _is_tree(entry: Any) -> bool:
-    return any(spec.name == "SignalTree" for spec in entry.specs)
-
-
-def _is_file(entry: Any) -> bool:
-    first = next(iter(entry.values()), None)
-    return first is not None and _is_tree(first)
-
-
-def coordinates(entry: Any) -> dict[str, Axis]:
-    """Calibrated axes of a tree's nodes, by the name of their dimension."""
-    if not _is_tree(entry):
-        return {}
-    node = next((node for node in entry.values() if isinstance(node, NodeAdapter)), None)
-    named = dimension_names(node.tree) if node else {}
-    return {name: axis for axis, name in named.items() if _is_calibrated(axis)}
-
-
-def _is_calibrated(axis: Axis) -> bool:
-    plain = axis.units is None and axis.scale == 1 and axis.offset == 0 and axis.values is None
-    return not plain and axis.size <= _LONGEST_COORDINATE
-
-
-def dimension_names(tree: Any) -> dict[Axis, str]:
-    """Name the dimension of every axis in a tree: equal name, equal axis.
-
-    xarray takes a name for one dimension of the whole group, so an axis that an operation has cut or
-    calibrated anew cannot keep its parent's: it gets the name of that node behind its own, and so does an axis
-    that has the name of a node.
-    """
-    named: dict[Axis, str] = {}
-    taken = set(tree.nodes)
-    for node, recipe in tree.recipes.items():
-        for axis in map(_as_dimension, _axes(recipe.info.axes)):
-            if axis not in named:
-                name = axis.name
-                while name in taken:
-                    name += f"_{node}"
-                named[axis] = name
-                taken.add(name)
-    return named
-
-
-def _dimensions(node: NodeAdapter) -> tuple[str, ...]:
-    named = dimension_names(node.tree)
-    return tuple(named[_as_dimension(axis)] for axis in _axes(node.recipe.info.axes))
-
-
-def _axes(axes: tuple[Axis, ...]) -> tuple[Axis, ...]:
-    return axes or (Axis("value", 1),)
-
-
-def _as_dimension(axis: Axis) -> Axis:
-    return replace(axis, navigate=False)
-
-
-def _coordinate(name: str, axis: Axis) -> Array:
-    values = (
-        np.asarray(axis.values)
-        if axis.values is not None
-        else axis.offset + axis.scale * np.arange(axis.size)
-    )
-    return Array(
-        shape=(axis.size,),
-        chunks=(max(axis.size, 1),),
-        dtype=np.dtype("<f8"),
-        dimensions=lambda: (name,),
-        attributes=lambda: {"long_name": axis.name, **({"units": axis.units} if axis.units else {})},
-        key=blake2b(repr(axis).encode(), digest_size=16).hexdigest(),
-        read=values.astype("<f8").__getitem__,
-    )
+        return coordinate(address.below[0], axis), address.below[1:]
+    return group(entry), address.below
 
 
 def _index(key: tuple[str, ...], version: str) -> tuple[int, ...]:

@@ -209,7 +209,8 @@ def multiscales(title: str, axes: tuple[Axis, ...], version: str) -> list[dict[s
     version : str
         ``0.4`` says its version here, later ones beside it.
     """
-    if not 2 <= len(axes) <= 5:
+    # Colours would have to come before the axes of space; a viewer knows them by their place, at the end.
+    if not 2 <= len(axes) <= 5 or axes[-1].name == "colour":
         return []
     transformations: list[dict[str, Any]] = [{"type": "scale", "scale": [_scale(axis) for axis in axes]}]
     if any(_offset(axis) for axis in axes):
