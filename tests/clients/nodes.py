@@ -14,6 +14,8 @@ DTYPES = "u1 u2 u4 u8 i1 i2 i4 i8 f2 f4 f8 c8 c16 b1".split()
 KINDS = {"b": "bool", "u": "unsigned", "i": "signed", "f": "floats, NaN, ±inf", "c": "complex"}
 NAMED = "größe µm 1.hspy"
 TREE = f"{NAMED}/signal"
+# Of the axes of every node, in array order: see `axes_of`.
+SCALES = (0.5, 0.75, 1.0, 1.25)
 MADE = {
     TREE: [
         {"name": "c", "operation": "crop", "parameters": {"x": {"start": {"index": 3}}}},
@@ -96,8 +98,9 @@ def write(folder):
     named = save(NAMED, encoded((3, 5, 12, 16)))
     nodes["unicode and spaces"] = named
     cropped = named.values[..., 3:]
-    nodes["called c"] = Node(f"{TREE}/c", cropped, named.dims)
-    nodes["called 42"] = Node(f"{TREE}/42", named.values[..., :7, :], named.dims)
+    # An axis that differs from its namesake in the tree has a name of its own: xarray puts them in one dataset.
+    nodes["called c"] = Node(f"{TREE}/c", cropped, ("y", "x", "ky", "kx_c"))
+    nodes["called 42"] = Node(f"{TREE}/42", named.values[..., :7, :], ("y", "x", "ky_42", "kx"))
     nodes["called bright field"] = Node(
         f"{TREE}/bright field", named.values.sum((-2, -1), dtype="u8"), named.dims[:2]
     )
