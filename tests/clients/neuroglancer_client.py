@@ -7,12 +7,28 @@ import base64
 import json
 import subprocess
 import sys
+from concurrent.futures import Future
 from importlib.metadata import version
 
 import neuroglancer
 import numpy as np
+from neuroglancer.credentials_provider import CredentialsProvider
+from neuroglancer.default_credentials_manager import default_credentials_manager
 
 PATIENCE = 30
+
+
+class Key(CredentialsProvider):
+    """What a person writes once to send a key with every request to `middleauth+https://…`."""
+
+    def __init__(self, key):
+        super().__init__()
+        self.key = key
+
+    def get_new(self):
+        ready = Future()
+        ready.set_result({"tokenType": "Apikey", "accessToken": self.key})
+        return ready
 
 
 def read(viewer, name, source):
@@ -60,6 +76,8 @@ def each(asked, call):
 
 
 request = json.load(sys.stdin)
+key = Key(request["key"])
+default_credentials_manager.register("middleauthapp", lambda origin: key)
 neuroglancer.set_server_bind_address("127.0.0.1")
 viewer = neuroglancer.Viewer()
 browser = subprocess.Popen(
