@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tiled_spyde.errors import SourceError
+from tiled_spyde.labels import plain_text
 from tiled_spyde.sources import formats
 from tiled_spyde.sources.arrays import ArrayFrames, DaskFrames, Hdf5Frames, TiffFrames
 from tiled_spyde.sources.blocks import dask_array
 from tiled_spyde.sources.calibration import Described, describe
-from tiled_spyde.sources.files import File, plain_text
+from tiled_spyde.sources.files import File
+from tiled_spyde.sources.instrument import instrument_of
 from tiled_spyde.sources.metadata import to_json, with_mapped
 from tiled_spyde.sources.quiet import quiet
 from tiled_spyde.sources.raw import RawFrames
@@ -103,7 +105,7 @@ def _root(path: Path, number: int, found: Found) -> Root:
     return Root(
         name=_safe(title),
         title=title,
-        info=described.info,
+        info=replace(described.info, instrument=instrument_of(metadata)),
         reader=reader,
         metadata=to_json(metadata),
         files=files,
