@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+LONGEST_NAME, LONGEST_UNITS = 64, 32  # characters
+
 # Units that say nothing: an axis with one of them, or with none, is uncalibrated.
 _NO_UNITS = {
     "",
@@ -26,17 +28,11 @@ _NAMES = {
     "sec": "s", "second": "s", "seconds": "s", "degree": "°", "degrees": "°", "deg": "°",
     "electron volt": "eV", "ev": "eV", "kev": "keV",
 }  # fmt: skip
-_LONGEST_UNITS = 64  # characters, markup included
 
 
 def plain_text(text: object) -> str:
     """Return `text` with what is no Unicode replaced: names of files and fields can be any bytes."""
     return str(text).encode("utf-8", "replace").decode()
-
-
-def printable(text: str) -> str:
-    """Return `text` without the characters that no screen shows: a name may end at a NUL or hold an escape."""
-    return "".join(character for character in plain_text(text) if character.isprintable())
 
 
 def default_names(navigate: bool, navigation: int, signal: int) -> list[str]:
@@ -60,8 +56,9 @@ def unused(name: str, taken: set[str]) -> str:
 
 def clean_name(name: Any) -> str:
     """Return the name of an axis, empty where the file gives none."""
-    text = printable(name).strip() if isinstance(name, str) else ""
-    return "" if text.lower() in {"", "undefined", "<undefined>", "none"} else text[:64]
+    text = plain_text(name).strip() if isinstance(name, str) else ""
+    text = "".join(letter for letter in text if letter.isprintable())
+    return "" if text.lower() in {"", "undefined", "<undefined>", "none"} else text[:LONGEST_NAME]
 
 
 def clean_units(units: Any) -> str | None:
@@ -72,14 +69,14 @@ def clean_units(units: Any) -> str | None:
     >>> clean_units("$nm$"), clean_units("1 / nm"), clean_units("A^-1"), clean_units("px")
     ('nm', '1/nm', '1/Å', None)
     """
-    if not isinstance(units, str):
+    if not isinstance(units, str) or len(units) > 4 * LONGEST_UNITS:
         return None
-    text = printable(units)[:_LONGEST_UNITS].replace("\\mathrm", "").replace("\\mu", "µ").replace("μ", "µ")
-    text = re.sub(r"[{}$\s_]+", "", text).replace("**", "^")
-    if text.lower() in _NO_UNITS:
+    text = plain_text(units).replace("\\mathrm", "").replace("\\mu", "µ").replace("μ", "µ")
+    text = re.sub(r"[{}$\0\s_]+", "", text).replace("**", "^")
+    if text.lower() in _NO_UNITS or len(text) > LONGEST_UNITS or not text.isprintable():
         return None
     inverse = re.fullmatch(r"1/(.+)|(.+?)\^?(?:-1|⁻¹)", text)
     if inverse:
         base = clean_units(inverse[1] or inverse[2])
         return f"1/{'Å' if base == 'A' else base}" if base else None  # nobody counts per ampere
-    return _NAMES.get(text.lower(), text)[:32]
+    return _NAMES.get(text.lower(), text)

@@ -221,8 +221,10 @@ class RegionReader(FrameReader, Protocol):
         Parameters
         ----------
         positions : tuple of slice
-            One slice per navigation axis, and `region` one per signal axis (or empty): explicit
-            non-negative start and stop, positive step. The caller asks for a few MB at a time.
+            One slice per navigation axis with explicit non-negative start and stop, not empty, and a
+            positive step. The caller asks for a few MB at a time.
+        region : tuple of slice
+            As of `read`.
 
         Returns
         -------

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from tiled_spyde.errors import InvalidOperation
-from tiled_spyde.labels import clean_name, clean_units, default_names, unused
+from tiled_spyde.labels import LONGEST_NAME, LONGEST_UNITS, clean_name, clean_units, default_names, unused
 from tiled_spyde.operations.base import FrameFunction, FrameNumbers, Operation, Strict
 from tiled_spyde.signals import Axis
 
@@ -35,19 +35,21 @@ def _scale(scale: float) -> float:
 
 
 def _units(said: str) -> str:
+    if not said.isprintable():
+        raise ValueError("write units in plain letters, for example 1/nm")
     return clean_units(said) or UNCALIBRATED
 
 
 class AxisCalibration(Strict):
     """What is known better of one axis; what is left out stays as it is."""
 
-    name: Annotated[str, Field(max_length=64), AfterValidator(_name)] | None = Field(
+    name: Annotated[str, Field(max_length=LONGEST_NAME), AfterValidator(_name)] | None = Field(
         None, description="Its new name"
     )
     scale: Annotated[float, Field(ge=-1e30, le=1e30), AfterValidator(_scale)] | None = Field(
         None, description="Size of a pixel in `units`; negative where values fall"
     )
-    units: Annotated[str, Field(max_length=64), AfterValidator(_units)] | None = Field(
+    units: Annotated[str, Field(max_length=LONGEST_UNITS), AfterValidator(_units)] | None = Field(
         None, description="For example nm, 1/nm, mrad or eV; px makes the axis uncalibrated"
     )
     offset: float | None = Field(None, ge=-1e30, le=1e30, description="Value of the first pixel in `units`")
@@ -127,7 +129,7 @@ class Calibrate(Operation):
         json_schema_extra={"unit": "frames"},
     )
     leave_rest: bool = Field(False, description="Leave out what was recorded after the scan")
-    axes: dict[Annotated[str, Field(max_length=64)], AxisCalibration] = Field(
+    axes: dict[Annotated[str, Field(max_length=LONGEST_NAME)], AxisCalibration] = Field(
         {}, max_length=16, description="What is known of each axis, under the name it has"
     )
     beam_energy: float | None = Field(

@@ -14,11 +14,14 @@ import numpy as np
 from tiled_spyde.errors import SourceError
 from tiled_spyde.labels import clean_name, clean_units, default_names, plain_text, unused
 from tiled_spyde.signals import Axis, SignalInfo
+from tiled_spyde.sources import colours
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _DATACUBE = {"rx", "ry", "qx", "qy"}
+_WIDEST = {"b": 1, "i": 8, "u": 8, "f": 8, "c": 16}  # bytes of a number that every client knows
+_FAR = 1e30  # a scale or an offset beyond it, or a scale below its inverse, measures nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +69,7 @@ def describe(
 
 
 def _check(axes: Sequence[Any], shape: Sequence[int], dtype: np.dtype[Any]) -> None:
-    if dtype.names is not None and set(dtype.names) <= set("RGBA"):
-        raise SourceError(
-            f"its pixels are colours ({', '.join(dtype.names)}), not numbers. Save it in shades of grey."
-        )
-    if dtype.kind not in "biufc":
+    if dtype.kind not in "biufc" or dtype.itemsize > _WIDEST[dtype.kind]:
         raise SourceError(f"it holds {dtype} values, not numbers. Save numbers of one size per position.")
     if len(axes) != len(shape):
         raise SourceError(f"it says {len(axes)} axes for an array of shape {tuple(shape)}. Save it again.")
@@ -100,7 +99,7 @@ def _axis(axis: Mapping[str, Any], size: int, navigate: bool) -> Axis:
     if "expression" in axis:  # evaluating what a file says is running its code
         return Axis(name, size, navigate=navigate)
     scale, offset = _number(axis.get("scale", 1.0)), _number(axis.get("offset", 0.0))
-    if not scale or offset is None:
+    if scale is None or offset is None or not 1 / _FAR < abs(scale) < _FAR or abs(offset) > _FAR:
         return Axis(name, size, navigate=navigate)
     return Axis(name, size, scale, offset, units, navigate)
 
@@ -116,12 +115,15 @@ def _number(value: Any) -> float | None:
 def _named(axes: Sequence[Axis]) -> tuple[Axis, ...]:
     """Return `axes` with a name for each, unique in the signal."""
     roles = [axis.navigate for axis in axes]
-    defaults = {role: default_names(role, roles.count(True), roles.count(False)) for role in (True, False)}
+    coloured = sum(axis.name == colours.AXIS for axis in axes)
+    defaults = {
+        role: default_names(role, roles.count(True), roles.count(False) - coloured) for role in (True, False)
+    }
     given = {axis.name for axis in axes}
     taken: set[str] = set()
     named = []
     for axis in reversed(axes):
-        default = defaults[axis.navigate].pop()
+        default = "" if axis.name == colours.AXIS else defaults[axis.navigate].pop()
         name = unused(axis.name, taken) if axis.name else unused(default, taken | given)
         taken.add(name)
         named.append(replace(axis, name=name))

@@ -64,7 +64,7 @@ class File:
             ) from error
         if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
             raise SourceError("it is not a regular file. Name a data file.")
-        name = plain_text(path.relative_to(folder).as_posix())
+        name = plain_text(os.path.relpath(path, folder))
         is_folder = stat.S_ISDIR(found.st_mode)
         return cls(path, name, *_stamp(found), is_folder)
 

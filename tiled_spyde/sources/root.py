@@ -12,7 +12,7 @@ from tiled_spyde.sources.instrument import with_instrument
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tiled_spyde.signals import FrameReader, SignalInfo
+    from tiled_spyde.signals import RegionReader, SignalInfo
     from tiled_spyde.sources.files import File
 
 
@@ -28,7 +28,7 @@ class Root:
         As the file has it; may be empty.
     info : SignalInfo
         Axes in array order and dtype.
-    reader : FrameReader
+    reader : RegionReader
         Reads its frames; safe in threads.
     metadata : dict
         hyperspy's metadata as JSON; a vendor's own metadata is not in it.
@@ -43,7 +43,7 @@ class Root:
     name: str
     title: str
     info: SignalInfo
-    reader: FrameReader
+    reader: RegionReader
     metadata: dict[str, Any]
     files: tuple[File, ...]
     lazy_array: Callable[[], Any] = field(repr=False)
