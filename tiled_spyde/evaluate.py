@@ -98,11 +98,11 @@ class Evaluator:
         """
         recipe = recipe.array
         selection = Selection.of(wanted, recipe.info.shape)
-        if 0 in selection.shape:
+        if not all(selection.ranges):
             return np.empty(selection.shape, recipe.info.dtype)
         self._refuse_large_frames(recipe)
-        axes = len(recipe.info.navigation_axes)
-        positions, region = selection.rising[:axes], tuple(map(as_slice, selection.rising[axes:]))
+        axes, rising = len(recipe.info.navigation_axes), selection.rising
+        positions, region = rising[:axes], tuple(map(as_slice, rising[axes:]))
         map_wanted = self._is_map(recipe)
         read = self._map(recipe, positions) if map_wanted else self._frames_of(recipe, positions, region)
         return selection.restored(read)
@@ -112,17 +112,19 @@ class Evaluator:
         self._pool.shutdown(cancel_futures=True)
 
     def _frames_of(self, recipe: Recipe, positions: Grid, region: Region) -> NDArray[Any]:
-        counts, part = tuple(map(len, positions)), shape_of(region)
+        count, info = math.prod(map(len, positions)), recipe.info
         # A root reads only the part; a chain needs the whole frame below it.
-        size = math.prod(part) * recipe.info.dtype.itemsize if recipe.stored else recipe.root.info.frame_bytes
-        seconds = self._refuse_beyond(math.prod(counts), recipe, size)
+        size = (
+            math.prod(shape_of(region)) * info.dtype.itemsize
+            if recipe.stored
+            else recipe.root.info.frame_bytes
+        )
+        seconds = self._refuse_beyond(count, recipe, size)
         with self._place(seconds):
-            if math.prod(counts) == 1:
-                frame = self._part(recipe, tuple(taken[0] for taken in positions), region)
-            else:
-                numbers = numbers_of(positions, recipe.info.navigation_shape)
-                frame = self._many(recipe, [positions], numbers, region, seconds)
-        return frame.reshape(counts + part)
+            if count == 1:
+                return self._part(recipe, tuple(taken[0] for taken in positions), region)
+            numbers = numbers_of(positions, info.navigation_shape)
+            return self._many(recipe, [positions], numbers, region, seconds)
 
     def _is_map(self, recipe: Recipe) -> bool:
         """Say whether a node is one number per position, and not too many to be held."""
@@ -323,14 +325,18 @@ def _stored_frames(recipe: Recipe, positions: Grid, region: Region) -> NDArray[A
     reader, info = recipe.root.reader, recipe.root.info
     if not recipe.rearranged:
         return read_positions(reader, info, tuple(map(as_slice, positions)), region)
-    shape, counts = info.navigation_shape, tuple(map(len, positions))
+    shape = info.navigation_shape
     numbers = recipe.root_numbers(numbers_of(positions, recipe.info.navigation_shape))
-    frame = shape_of(region) if region else info.signal_shape
-    out = np.empty((len(numbers), *frame), info.dtype)
-    for grid in grids(np.stack(np.unravel_index(numbers, shape), axis=1)):
+    wanted = grids(np.stack(np.unravel_index(numbers, shape), axis=1))
+    found = tuple(map(len, positions)) + (shape_of(region) if region else info.signal_shape)
+    if len(wanted) == 1:
+        return read_positions(reader, info, tuple(map(as_slice, wanted[0])), region).reshape(found)
+    out = np.empty((len(numbers), *found[len(positions) :]), info.dtype)
+    for grid in wanted:
+        part = read_positions(reader, info, tuple(map(as_slice, grid)), region)
         at = np.searchsorted(numbers, numbers_of(grid, shape))
-        out[at] = read_positions(reader, info, tuple(map(as_slice, grid)), region).reshape(-1, *frame)
-    return out.reshape(counts + frame)
+        out[at] = part.reshape(len(at), *out.shape[1:])
+    return out.reshape(found)
 
 
 def _cast(result: NDArray[Any], recipe: Recipe) -> NDArray[Any]:

@@ -6,10 +6,11 @@ import hashlib
 import json
 from functools import cache, cached_property
 from importlib.metadata import PackageNotFoundError, version
+from operator import mul
 from typing import TYPE_CHECKING, Any
 
 from tiled_spyde.errors import InvalidOperation
-from tiled_spyde.slices import index_of, number_of
+from tiled_spyde.slices import index_of, strides_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -46,6 +47,8 @@ class Recipe:
         self.root = root
         self.parent = parent
         self.operation = operation
+        # Whether the last step only looks differently at the numbers of its parent.
+        self.is_view: bool = operation is not None and operation.locality == "slice"
         self.length: int = 0 if parent is None else parent.length + 1
         self.info: SignalInfo = root.info if parent is None else self._declared()
 
@@ -60,11 +63,6 @@ class Recipe:
             raise InvalidOperation("A root has no operation.")
         return self.operation.function(self.parent.info)
 
-    @property
-    def is_view(self) -> bool:
-        """Whether the last step only looks differently at the numbers of its parent."""
-        return self.operation is not None and self.operation.locality == "slice"
-
     @cached_property
     def stored(self) -> bool:
         """Whether all numbers stand in the file as they are: no step computes any."""
@@ -78,10 +76,16 @@ class Recipe:
 
     def below(self, index: Index) -> Index:
         """Position of the parent's frame that a view has at `index`."""
-        if self.frames is None or self.parent is None:
+        if self.frames is None:
             return index
-        number = self.frames(number_of(index, self.info.navigation_shape))
-        return index_of(number, self.parent.info.navigation_shape)
+        strides, there = self._scans
+        return index_of(self.frames(sum(map(mul, index, strides))), there)
+
+    @cached_property
+    def _scans(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Strides of the scan here, and shape of the parent's."""
+        parent = self.info if self.parent is None else self.parent.info
+        return strides_of(self.info.navigation_shape), parent.navigation_shape
 
     @cached_property
     def rearranged(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -62,9 +63,11 @@ class Selection:
         return tuple(taken if taken.step > 0 else taken[::-1] for taken in self.ranges)
 
     def restored(self, read: NDArray[Any]) -> NDArray[Any]:
-        """Return what was read at `rising` in the order and the shape of the slice."""
-        turn = tuple(slice(None, None, -1 if taken.step < 0 else 1) for taken in self.ranges)
-        return read[turn].reshape(self.shape)
+        """Return what was read at `rising`, however it is shaped, in the order and the shape of the slice."""
+        if any(taken.step < 0 for taken in self.ranges):
+            read = read.reshape(tuple(map(len, self.ranges)))
+            read = read[tuple(slice(None, None, -1 if taken.step < 0 else 1) for taken in self.ranges)]
+        return read.reshape(self.shape)
 
 
 def _without_ellipsis(parts: tuple[Any, ...], axes: int) -> tuple[Any, ...]:
@@ -97,21 +100,18 @@ def shape_of(region: Region) -> tuple[int, ...]:
     return tuple(len(range(cut.start, cut.stop, cut.step)) for cut in region)
 
 
-def number_of(index: Index, shape: tuple[int, ...]) -> int:
-    """Return the number of the position `index`, counted in array order."""
-    number = 0
-    for i, size in zip(index, shape, strict=True):
-        number = number * size + i
-    return number
+def strides_of(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return by how much a step along each axis raises the number of a position, counted in array order."""
+    return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
 
 
 def index_of(number: int, shape: tuple[int, ...]) -> Index:
-    """Return the position that `number_of` numbers so."""
-    index = []
-    for size in reversed(shape):
+    """Return the position that has this number."""
+    index: Index = ()
+    for size in shape[:0:-1]:
         number, i = divmod(number, size)
-        index.append(i)
-    return tuple(reversed(index))
+        index = (i, *index)
+    return (number, *index)
 
 
 def numbers_of(grid: Grid, shape: tuple[int, ...]) -> NDArray[Any]:

@@ -192,7 +192,7 @@ class Calibrate(Operation):
         shape = self.navigation_shape
         if shape is None or (shape == info.navigation_shape and not self.first_frame):
             return None
-        return partial(_frame_number, first=self.first_frame, columns=shape[-1], flyback=self.flyback)
+        return partial(_frame_number, self.first_frame, shape[-1], self.flyback)
 
     def seconds(self, info: SignalInfo) -> float:
         """See `Operation.seconds`."""
@@ -317,7 +317,7 @@ def _scaled(given: AxisCalibration, axis: Axis, scale: float) -> AxisCalibration
     return given.model_copy(update=known)
 
 
-def _frame_number(number: Any, first: int, columns: int, flyback: int) -> Any:
+def _frame_number(first: int, columns: int, flyback: int, number: Any) -> Any:
     return first + number + number // columns * flyback
 
 
