@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import make_root
+from conftest import encoded, make_root, serving
 from hypothesis import given
 from hypothesis import strategies as st
+from source_files import write_mrc
 from test_evaluate import assert_equals_hyperspy, evaluator
 
 from tiled_spyde.errors import InvalidOperation
@@ -154,6 +155,34 @@ def test_what_moves_no_frame_reads_the_node_below():
     np.testing.assert_array_equal(ours.read(named), ours.read(total))
     assert len(root.reader.reads) == 15
     assert named.info.axes[1].name == "column"
+
+
+def test_a_stack_is_calibrated_over_http(tmp_path):
+    frames = encoded((15, 12, 17))
+    write_mrc(tmp_path / "stack.mrc", frames)
+    said = {"navigation_shape": [3, 5], "axes": {"x": {"scale": 2.0, "units": "nm"}}, "beam_energy": 200.0}
+    with serving([tmp_path]) as service:
+
+        def make(parent, operation, parameters):
+            node = {"parent": parent, "operation": operation, "parameters": parameters}
+            return service.client.post("/api/v1/nodes/stack.mrc/signal", json=node)
+
+        made = make("root", "calibrate", said)
+        assert made.status_code == 201, made.text
+        assert make("calibrate", "sum", {}).status_code == 201
+        described = service.get("/api/v1/metadata/stack.mrc/signal/calibrate").json()["data"]["attributes"]
+        shown = described["metadata"]["attributes"]
+        assert (shown["state"], shown["instrument"]["beam_energy"]) == ("stored", 200.0)
+        assert described["structure"]["dims"] == ["y", "x", "ky", "kx"]
+        assert [axis["units"] for axis in shown["axes"][:2]] == [None, "nm"]
+        raw = "format=application/octet-stream"
+        frame = service.get(f"/api/v1/array/full/stack.mrc/signal/calibrate?slice=1,2&{raw}").content
+        np.testing.assert_array_equal(np.frombuffer(frame, "<u2").reshape(12, 17), frames[7])
+        total = service.get(f"/api/v1/array/full/stack.mrc/signal/sum?{raw}").content
+        np.testing.assert_array_equal(np.frombuffer(total, "<u8"), frames.sum(axis=(1, 2)))
+        refused = make("root", "calibrate", {"navigation_shape": [4, 4]})
+        assert refused.status_code == 422
+        assert "4 × 4 needs 16 frames; there are 15" in refused.json()["detail"]
 
 
 class TestAxes:

@@ -1,4 +1,4 @@
-"""``python -m tiled_spyde.sources FOLDER > docs/formats.md``: what is read, and what becomes of the files in a folder."""
+"""``python -m tiled_spyde.sources FOLDER``: the page of formats, and of what becomes of the files there."""
 
 from __future__ import annotations
 

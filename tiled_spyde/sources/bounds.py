@@ -94,6 +94,11 @@ class _Watch:
         path = Path(os.path.abspath(os.fsdecode(name)))
         writes = any(letter in (mode or "") for letter in "wax+") or flags & _WRITES
         if not writes and self._bounds.allow(path):
+            if path.exists() and not path.is_file() and not path.is_dir():  # a pipe would wait for ever
+                self.refused = (
+                    f"it leads to {plain_text(path.name)!r}, which is no regular file. Remove that."
+                )
+                raise PermissionError(self.refused)
             if path not in self.opened:
                 self.opened.append(path)
         elif not _of_the_installation(path):

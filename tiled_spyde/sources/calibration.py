@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tiled_spyde.errors import SourceError
-from tiled_spyde.labels import clean_name, clean_units, default_names, plain_text, unused
+from tiled_spyde.labels import LONGEST_NAME, clean_name, clean_units, default_names, plain_text, unused
 from tiled_spyde.signals import Axis, SignalInfo
 from tiled_spyde.sources import colours
 
@@ -64,7 +64,7 @@ def describe(
     order = tuple(sorted(range(len(shape)), key=lambda position: not navigate[position]))
     converted = [_axis(axes[at], int(shape[at]), navigate[at]) for at in order]
     native = dtype.newbyteorder("=")
-    kind = plain_text(signal.get("signal_type") or "")
+    kind = plain_text(signal.get("signal_type") or "")[:LONGEST_NAME]
     return Described(SignalInfo(_named(converted), native, kind), navigate, order)
 
 

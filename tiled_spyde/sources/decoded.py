@@ -73,7 +73,7 @@ class DecodedFrames(ArrayFrames):
         if self._whole:
             return DECODED.get(self._key(), lambda: self._load()[self._number])[selection]
         lazy = _loaded(self._files, self._load)[self._number]
-        if _is_mapped(lazy) or _largest_block(lazy) > DECODED.limit // 2:
+        if is_mapped(lazy) or _largest_block(lazy) > DECODED.limit // 2:
             return self._computed(lazy[selection])
         return _assembled(lazy.chunks, selection, lazy.dtype, partial(self._block, lazy))
 
@@ -95,9 +95,9 @@ def _loaded(files: tuple[File, ...], load: Callable[[], Sequence[Any]]) -> Seque
     return load()
 
 
-def _is_mapped(lazy: Any) -> bool:
+def is_mapped(lazy: Any) -> bool:
     """Whether slicing the dask array `lazy` before computing it reads nothing else: it maps its file."""
-    for name, layer in lazy.dask.layers.items():
+    for name, layer in lazy.dask.layers.items() if hasattr(lazy, "dask") else ():
         if name.startswith("slice_memmap"):
             return True
         if name.startswith(("original-", "array-")):

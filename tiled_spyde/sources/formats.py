@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from tiled_spyde.sources.raw import Place
 
 LARGEST = 256 << 20  # bytes of a file, and of an array, that can only be read as a whole
+# They map their file into memory, in blocks that they lay out one by one: hours for a header that claims enough.
+_MAPS = {"blockfile", "digitalmicrograph", "edax", "mrc", "numpy", "pantarhei", "quantumdetector", "ripple"}
 _HDF5 = ("hspy", "h5", "hdf5", "emd", "de5", "nxs", "app5")
 
 
@@ -67,7 +69,8 @@ def _ask_mrc(path: Path, _: Bounds) -> list[Found]:
     notes = _direct_electron_notes(path)
     if any(note.name.endswith("scan_coordinates.csv") for note in notes):
         place = None  # frames are stored as the beam went, not as the scan is laid out
-    signals = _read("mrc", path, endianness=endianness)
+    chunks = -1 if place is not None else "auto"
+    signals = _read("mrc", path, endianness=endianness, chunks=chunks)
     for signal in signals:
         header = signal["original_metadata"]["std_header"]
         _uncalibrate(signal, {name for name in "xy" if not header[f"M{name.upper()}"]})
@@ -115,6 +118,11 @@ def _ask_tiff(path: Path, _: Bounds) -> list[Found]:
     for number, (signal, (place, paged)) in enumerate(zip(signals, lies, strict=True)):
         if place is not None:
             headers.believed(place, path, " × ".join(map(str, signal["data"].shape)))
+        frame = math.prod(signal["data"].shape[-2:]) * signal["data"].dtype.itemsize
+        if place is None and frame > links.LARGEST_CHUNK:
+            raise SourceError(
+                f"its pages are packed, each {frame} bytes, more than can be read at once. Unpack it."
+            )
         found.append(Found(signal, (path,), place, number if paged else None))
     if all(place is not None or paged for place, paged in lies):
         return found
@@ -158,6 +166,8 @@ def _read(module: str, path: Path, lazy: bool | None = None, **arguments: Any) -
     reader = importlib.import_module(f"rsciio.{module}").file_reader
     if "show_progressbar" in inspect.signature(reader).parameters:
         arguments["show_progressbar"] = False
+    if module in _MAPS:
+        arguments = {"chunks": -1} | arguments
     if lazy is None:
         lazy = not choosing.is_whole(module, path)
     if not lazy:

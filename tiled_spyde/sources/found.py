@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tiled_spyde.sources import hdf5
+from tiled_spyde.sources import hdf5, headers
 from tiled_spyde.sources.raw import Place
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def of_array(signal: dict[str, Any], members: Sequence[Path]) -> Found:
     mapped = _mapped(signal["data"])
     if mapped is not None:
         path, place = mapped
+        headers.believed(place, path, " × ".join(map(str, signal["data"].shape)))
         return Found(signal, (path, *(other for other in members if other != path)), place)
     beneath = array_beneath(signal["data"])
     return Found(signal, tuple(members), hdf5.place(beneath) if is_hdf5(beneath) else None)

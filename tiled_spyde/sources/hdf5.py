@@ -67,8 +67,8 @@ def _unknown(maker: str) -> str:
 def read_hspy(path: Path) -> list[dict[str, Any]]:
     """Return the signals of the HyperSpy file at `path`, as rosettasciio's `file_reader` does.
 
-    That one also keeps the file open for good, and lazily opens no data that is stored in one
-    piece rather than in chunks.
+    That one also keeps the file open for good, lazily opens nothing that is stored in one piece rather
+    than in chunks, and reads models and decompositions.
     """
     import dask.array as da
     import h5py
@@ -77,9 +77,16 @@ def read_hspy(path: Path) -> list[dict[str, Any]]:
     class Reader(HyperspyReader):
         def _read_array(self, group: Any, key: str) -> Any:
             data = super()._read_array(group, key)
-            if key == "data" and isinstance(data, h5py.Dataset):
-                return da.from_array(data, chunks=data.chunks or "auto")  # type: ignore[no-untyped-call]
-            return data
+            if not isinstance(data, h5py.Dataset) or data.chunks or data.dtype.char == "S":
+                return data
+            if key == "data" and group.parent.name == "/Experiments":
+                return da.from_array(data, chunks="auto")  # type: ignore[no-untyped-call]
+            return data if key.startswith(("_list_", "_tuple_")) else _InOnePiece(data)
+
+        def _group2dict(self, group: Any, dictionary: Any = None, lazy: bool = False) -> Any:
+            if group.name.startswith("/Analysis/models") or group.name.endswith("learning_results"):
+                return {"_signal": ""}  # what people computed from the signal is not in it
+            return super()._group2dict(group, dictionary, lazy)
 
     file = opened(path)
     try:
@@ -88,6 +95,20 @@ def read_hspy(path: Path) -> list[dict[str, Any]]:
         file.close()
         raise
     return signals
+
+
+class _InOnePiece:
+    """An HDF5 dataset that is stored in one piece, for who takes it that all have chunks."""
+
+    def __init__(self, dataset: Any) -> None:
+        self._dataset = dataset
+        self.chunks = dataset.shape
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._dataset, name)
+
+    def __getitem__(self, selection: Any) -> Any:
+        return self._dataset[selection]
 
 
 def read_dectris(path: Path) -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ from tiled_spyde.sources.blocks import dask_array
 from tiled_spyde.sources.bounds import Bounds
 from tiled_spyde.sources.calibration import Described, describe
 from tiled_spyde.sources.colours import count, plain
-from tiled_spyde.sources.decoded import DecodedFrames
+from tiled_spyde.sources.decoded import DecodedFrames, is_mapped
 from tiled_spyde.sources.files import File
 from tiled_spyde.sources.found import array_beneath, is_hdf5, is_zarr, release
 from tiled_spyde.sources.instrument import instrument_of
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
     from tiled_spyde.signals import RegionReader
     from tiled_spyde.sources.found import Found
+
+_LONGEST_TITLE = 1000  # characters
 
 
 def open_source(path: Path, roots: Sequence[Path] = ()) -> tuple[Root, ...]:
@@ -68,7 +70,8 @@ def open_source(path: Path, roots: Sequence[Path] = ()) -> tuple[Root, ...]:
 
 
 def _about(path: Path, why: str) -> str:
-    return why if why.startswith("Cannot open") else f"Cannot open {plain_text(path.name)}: {plain_text(why)}"
+    said = why if why.startswith("Cannot open") else f"Cannot open {path.name}: {why}"
+    return "".join(letter if letter.isprintable() else "?" for letter in plain_text(said))
 
 
 def _open(path: Path, bounds: Bounds) -> tuple[Root, ...]:
@@ -108,8 +111,8 @@ def _root(path: Path, number: int, found: Found, bounds: Bounds) -> Root:
     files = tuple(File.at(member, path.parent) for member in found.members)
     later = _Later(path, bounds)
     reader = _reader(found, number, data, described, files, later)
-    title = plain_text((metadata.get("General") or {}).get("title") or "")
-    whole = isinstance(reader, RawFrames | TiffFrames)
+    title = plain_text((metadata.get("General") or {}).get("title") or "")[:_LONGEST_TITLE]
+    by_frame = isinstance(reader, RawFrames | TiffFrames) or is_mapped(data)
     return Root(
         name=_safe(title),
         title=title,
@@ -118,7 +121,7 @@ def _root(path: Path, number: int, found: Found, bounds: Bounds) -> Root:
         metadata=to_json(metadata),
         files=files,
         lazy_array=partial(dask_array, reader, described.info)
-        if whole
+        if by_frame
         else partial(_asked_again, later, number, described),
     )
 
@@ -182,10 +185,13 @@ def _asked_again(later: _Later, number: int, described: Described) -> Any:
 
 def _uniquely_named(roots: list[Root]) -> tuple[Root, ...]:
     named: dict[str, Root] = {}
+    counts: dict[str, int] = {}
     for root in roots:
-        name, count = root.name, 2
+        name, count = root.name, counts.get(root.name, 1)
         while name in named:
-            name, count = f"{root.name}_{count}", count + 1
+            count += 1
+            name = f"{root.name}_{count}"
+        counts[root.name] = count
         named[name] = root if name == root.name else replace(root, name=name)
     return tuple(named.values())
 

@@ -164,10 +164,7 @@ class RawFrames:
             while got < len(wanted):
                 read = os.preadv(descriptor, [wanted[got:]], start + got)
                 if read == 0:
-                    raise SourceError(
-                        f"{self._file.name} is truncated: frame {index} ends at byte {start + len(wanted)}, "
-                        f"the file at {start + got}. Copy it again, or crop to the frames that are there."
-                    )
+                    raise self._truncated(start + got, os.fstat(descriptor).st_size)
                 got += read
             if not self._file.matches(os.fstat(descriptor)):
                 raise self._file.changed("has changed")
@@ -177,6 +174,16 @@ class RawFrames:
             ) from error
         finally:
             os.close(descriptor)
+
+    def _truncated(self, missing: int, size: int) -> SourceError:
+        """Return the error that names the frame with the byte `missing` of a file of `size` bytes."""
+        number = (missing - self._place.offset) // self._pitch
+        index = tuple(map(int, np.unravel_index(number, self._navigation_shape)))
+        end = self._place.offset + number * self._pitch + self._info.frame_bytes
+        return SourceError(
+            f"{self._file.name} is truncated: frame {index} ends at byte {end}, the file at {size}. "
+            "Copy it again, or crop to the frames that are there."
+        )
 
 
 def linear(index: Index, shape: tuple[int, ...]) -> int:

@@ -63,7 +63,8 @@ def table() -> Iterator[str]:
         files = " ".join(sorted({f".{extension.lower()}" for extension in plugin["file_extensions"]}))
         compared = "real files" if module in _REAL else "written files" if module in _WRITTEN else "–"
         how = f"not: {REFUSED[module]}" if module in REFUSED else _how(module)
-        yield f"| {plugin['name']} | {files} | {how} | {_BESIDE.get(module, '')} | {compared} | {_NOTES.get(module, '')} |"
+        cells = (plugin["name"], files, how, _BESIDE.get(module, ""), compared, _NOTES.get(module, ""))
+        yield f"| {' | '.join(cells)} |"
 
 
 def _how(module: str) -> str:

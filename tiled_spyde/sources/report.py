@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import time
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from tiled_spyde.errors import SourceError
 from tiled_spyde.sources import formats, readers
 from tiled_spyde.sources.finding import find_sources
 from tiled_spyde.sources.opening import open_source
+from tiled_spyde.sources.quiet import quiet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -107,8 +107,7 @@ def _hyperspys(path: Path, reader: str) -> list[Any] | None:
     told = dict(_TOLD.get(reader, {}))
     if reader == "emd" and path.suffix == ".h5":
         told["stack_group"] = False
-    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
-        warnings.simplefilter("ignore")
+    with quiet(), contextlib.redirect_stderr(io.StringIO()):
         try:
             loaded = hs.load(path, lazy=False, signal_type="", **told)
         except Exception:
@@ -156,7 +155,7 @@ def page(folder: Path) -> Iterator[str]:
     yield ""
     yield "## Files"
     yield ""
-    yield "Signal axes are bold. Times are of one run on one host, imports included; the rest is kept true by a test."
+    yield "Signal axes are bold. Times are of one run on one host, imports included; the rest is kept by a test."
     yield ""
     yield from table(folder)
 
@@ -166,19 +165,23 @@ _ABOUT = """
 
 Made by `python -m tiled_spyde.sources FOLDER > docs/formats.md`.
 
-Files are opened with rosettasciio 0.15. Which of its readers opens a file is chosen by the content where the name says too
-little (`.h5`, `.hdf5`, `.emd`, `.img`, `.csv`, `.xml`), and never by trying them. Opening reads no pixel, unless a reader can
-only read a file as a whole.
+Files are opened with rosettasciio 0.15. Which of its readers opens a file is chosen by the content
+where the name says too little (`.h5`, `.hdf5`, `.emd`, `.img`, `.csv`, `.xml`), and never by trying
+them. Opening reads no pixel, unless a reader can only read a file as a whole.
 
-- **frame by frame from its place**: the bytes of the frame, or of a part of it, with `pread`; no dask, no memory map.
-- **in blocks**: what dask's array has as one block is decoded once, and kept in memory (1 GiB for all sources together).
+- **frame by frame from its place**: the bytes of the frame, or of a part of it, with `pread`; no
+  dask, no memory map.
+- **in blocks**: what dask's array has as one block is decoded once, and kept in memory (1 GiB for
+  all sources together).
 - **as a whole**: up to 256 MB of the file, unpacked, and of its array; kept in the same memory.
 
-Whatever a file leads to, by its header, by links or as virtual datasets, must lie in the served folders, and what is read of it
-belongs to the source: its key changes with each of those files. Nothing is unpickled, nothing is written.
+Whatever a file leads to, by its header, by links or as virtual datasets, must lie in the served
+folders, and what is read of it belongs to the source: its key changes with each of those files.
+Nothing is unpickled, nothing is written.
 
-Units that say nothing (`px`, `a.u.`, `1`), are longer than 32 characters or hold control characters are none: the axis is called
-uncalibrated. So is one with a scale of zero, NaN, infinity, or beyond 10³⁰ or below 10⁻³⁰. A negative scale is kept.
+Units that say nothing (`px`, `a.u.`, `1`), are longer than 32 characters or hold control characters
+are none: the axis is called uncalibrated. So is one with a scale of zero, NaN, infinity, or beyond
+10³⁰ or below 10⁻³⁰. A negative scale is kept.
 
 ## Readers
 """
