@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 from fastapi import HTTPException
@@ -24,6 +24,7 @@ from tiled.structures.core import Spec, StructureFamily
 from tiled_spyde.catalog import Folder, SourceFile
 from tiled_spyde.errors import InvalidSlice, NotFound, SpydeError, TooLarge, status_of
 from tiled_spyde.recipe import package_versions
+from tiled_spyde.rights import ReadableBy
 from tiled_spyde.slices import Selection
 from tiled_spyde.tree import NAVIGATOR, SignalTree
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from tiled_spyde.evaluate import Evaluator
     from tiled_spyde.recipe import Recipe
+    from tiled_spyde.rights import Person, Rights
     from tiled_spyde.signals import SignalInfo
 
     Chunks = tuple[tuple[int, ...], ...]
@@ -72,11 +74,16 @@ class NodeAdapter(Adapter[ArrayStructure]):
         The node's name.
     evaluator : Evaluator
         Computes its slices.
+    rights : Rights or None
+        Of the served folder it is in; what `access` goes by.
     """
 
     structure_family = StructureFamily.array
 
-    def __init__(self, tree: SignalTree, name: str, evaluator: Evaluator) -> None:
+    def __init__(
+        self, tree: SignalTree, name: str, evaluator: Evaluator, rights: Rights | None = None
+    ) -> None:
+        self.rights = rights
         self.recipe = tree.recipes[name]
         self._tree = tree
         self._name = name
@@ -143,40 +150,73 @@ class Children(Mapping[str, Any]):
         return len(self._entries())
 
 
-def folder_adapter(folder: Callable[[], Folder], evaluator: Evaluator) -> MapAdapter[Any]:
+class Container(MapAdapter[Any]):
+    """A container that knows its rights, also where a search or a page has left a part of it."""
+
+    def __init__(self, mapping: Mapping[str, Any], *, rights: Rights | None = None, **described: Any) -> None:
+        self.rights = rights
+        super().__init__(mapping, **described)
+
+    def new_variation(self, **changed: Any) -> Container:
+        """Return the same container with other children."""
+        return cast("Container", super().new_variation(**{"rights": self.rights, **changed}))
+
+    def search(self, query: Any) -> Any:
+        """Return the same container with the children that a query leaves."""
+        return self._shown_to(query.person) if isinstance(query, ReadableBy) else super().search(query)
+
+    def _shown_to(self, person: Person) -> Container:
+        held, rights = self._mapping, self.rights
+
+        def shown(name: str) -> bool:
+            return rights is not None and rights.of(name).shown_to(person)
+
+        def adapt(name: str) -> Any:
+            if not shown(name):
+                raise NotFound(name)
+            return held[name]
+
+        return self.new_variation(mapping=Children(lambda: {n: None for n in held if shown(n)}, adapt))
+
+
+def folder_adapter(
+    folder: Callable[[], Folder], evaluator: Evaluator, rights: Rights | None = None
+) -> Container:
     """Container of a folder, which shows what the folder holds at any moment."""
 
     def adapt(name: str) -> Any:
         entry = folder().entries.get(name)
         if entry is None:
             raise NotFound(name)
+        inherited = rights and rights.of(name)
         if isinstance(entry, Folder):
-            return folder_adapter(lambda: entry, evaluator)
-        return file_adapter(entry, evaluator)
+            return folder_adapter(lambda: entry, evaluator, inherited)
+        return file_adapter(entry, evaluator, inherited)
 
-    return MapAdapter(Children(lambda: folder().entries, adapt))
+    return Container(Children(lambda: folder().entries, adapt), rights=rights)
 
 
-def file_adapter(file: SourceFile, evaluator: Evaluator) -> MapAdapter[Any]:
+def file_adapter(file: SourceFile, evaluator: Evaluator, rights: Rights | None = None) -> Container:
     """Container of a file's signals; one without children where it cannot be read."""
     if file.error is not None:
         failed = {"attributes": {"state": "failed", "error": file.error}}
-        return MapAdapter({}, metadata=failed, specs=[Spec("UnreadableFile")])
+        return Container({}, rights=rights, metadata=failed, specs=[Spec("UnreadableFile")])
 
     def adapt(name: str) -> Any:
         if name not in file.trees:
             raise NotFound(name)
-        return tree_adapter(file.trees[name], evaluator)
+        return tree_adapter(file.trees[name], evaluator, rights)
 
-    return MapAdapter(Children(lambda: file.trees, adapt), metadata={"attributes": {"state": "ready"}})
+    ready = {"attributes": {"state": "ready"}}
+    return Container(Children(lambda: file.trees, adapt), rights=rights, metadata=ready)
 
 
-def tree_adapter(tree: SignalTree, evaluator: Evaluator) -> MapAdapter[Any]:
+def tree_adapter(tree: SignalTree, evaluator: Evaluator, rights: Rights | None = None) -> Container:
     """Container of a tree's nodes; ``name@key`` is a pinned address."""
 
     def adapt(address: str) -> Any:
         tree.recipe(address)
-        return NodeAdapter(tree, address.partition("@")[0], evaluator)
+        return NodeAdapter(tree, address.partition("@")[0], evaluator, rights)
 
     shown = {
         "title": tree.root.title,
@@ -186,7 +226,7 @@ def tree_adapter(tree: SignalTree, evaluator: Evaluator) -> MapAdapter[Any]:
         "navigator": NAVIGATOR if NAVIGATOR in tree.nodes else None,
     }
     nodes = Children(lambda: tree.nodes, adapt)
-    return MapAdapter(nodes, metadata={"attributes": shown}, specs=[Spec("SignalTree")])
+    return Container(nodes, rights=rights, metadata={"attributes": shown}, specs=[Spec("SignalTree")])
 
 
 def attributes(tree: SignalTree, name: str) -> dict[str, Any]:

@@ -7,15 +7,17 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import BaseModel, Field, ValidationError, model_validator
 from tiled.media_type_registration import default_serialization_registry
 from tiled.structures.core import StructureFamily
 
 from tiled_spyde import codecs
 from tiled_spyde.adapters import folder_adapter
-from tiled_spyde.catalog import Catalog
+from tiled_spyde.catalog import Catalog, safe_name
 from tiled_spyde.errors import SourceError, SpydeError
 from tiled_spyde.evaluate import Evaluator
 from tiled_spyde.lane import Guard
+from tiled_spyde.rights import Rights, rights_from
 from tiled_spyde.routes import routes
 from tiled_spyde.sources import Root, find_sources, open_source
 
@@ -27,6 +29,44 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+
+class ServedFolder(BaseModel, extra="forbid", frozen=True):
+    """One folder (or file) of a configuration, and who may see it.
+
+    Parameters
+    ----------
+    path : str
+        Where it is.
+    name : str or None
+        The name it is served under, with slashes where folders stand above it; its own by default. Empty:
+        its content stands at the top.
+    readers, editors : tuple of str
+        Who may read, and who may make, change and delete nodes as well: names, ``group:NAME``, ``*`` for
+        everyone who has logged in, ``public`` for everyone.
+    """
+
+    path: str = Field(min_length=1)
+    name: str | None = None
+    readers: tuple[str, ...] = ()
+    editors: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The name, split at its slashes."""
+        wanted = Path(self.path).expanduser().absolute().name if self.name is None else self.name
+        return tuple(part for part in wanted.split("/") if part)
+
+    @model_validator(mode="after")
+    def _can_be_an_address(self) -> ServedFolder:
+        # Rights go by the name, so it must be the very one that the catalogue serves.
+        matters = self.name or self.readers or self.editors
+        if matters and any(part != safe_name(part) for part in self.names):
+            raise ValueError(
+                f"{'/'.join(self.names)!r} is no name for addresses. Use letters, digits, - and _."
+            )
+        return self
+
+
 # So that a plain `tiled serve` of our tree gives the viewer its compressed slices too.
 default_serialization_registry.register(StructureFamily.array, codecs.MEDIA_TYPE, codecs.serialize)
 # tiled's own fails on an empty slice.
@@ -36,9 +76,11 @@ default_serialization_registry.register(
 
 
 def tree(
-    paths: Sequence[str],
+    paths: Sequence[str] = (),
     nodes: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
     *,
+    folders: Sequence[Mapping[str, Any]] = (),
+    groups: Mapping[str, Sequence[str]] | None = None,
     cache_mb: int = 512,
     workers: int | None = None,
     max_seconds: float = 120.0,
@@ -51,6 +93,10 @@ def tree(
         Files and folders. A single folder's content stands at the top, else each path has its own name.
     nodes : mapping, optional
         For ``file/signal``, nodes to make at the start: ``parent``, ``operation``, ``parameters``, ``name``.
+    folders : sequence of mapping
+        Instead of `paths`, folders with rights of their own: see `ServedFolder`.
+    groups : mapping, optional
+        Members of each group that ``readers`` and ``editors`` name as ``group:NAME``.
     cache_mb : int
         Bound on computed frames in memory, in MiB.
     workers : int, optional
@@ -64,11 +110,13 @@ def tree(
         With our own routes as its ``include_routers``.
     """
     catalog = Catalog()
-    _open_all(catalog, [Path(path).expanduser() for path in paths])
+    served = served_folders(paths, folders)
+    for folder in served:
+        _open_all(catalog, folder)
     for address, wanted in (nodes or {}).items():
         _make_nodes(catalog, tuple(address.strip("/").split("/")), wanted)
     evaluator = Evaluator(cache_mb * 2**20, workers, max_seconds)
-    top = folder_adapter(lambda: catalog.top, evaluator)
+    top = folder_adapter(lambda: catalog.top, evaluator, rights_of(served, groups or {}))
     top.include_routers = [routes(catalog, evaluator)]
     return top
 
@@ -115,22 +163,54 @@ def _validated(config: dict[str, Any]) -> Config:
     return Config.model_validate(config)
 
 
-def _open_all(catalog: Catalog, paths: Sequence[Path]) -> None:
-    found = [(source, name) for path in paths for source, name in _sources(path, alone=len(paths) == 1)]
+def served_folders(paths: Sequence[str], folders: Sequence[Mapping[str, Any]]) -> tuple[ServedFolder, ...]:
+    """Return what a configuration serves, each under a name that nothing else has.
+
+    Raises
+    ------
+    ValueError
+        Something is missing, unknown or named twice.
+    """
+    if bool(paths) == bool(folders):
+        raise ValueError("Give either paths or folders.")
+    try:
+        named = [ServedFolder.model_validate(folder) for folder in folders]
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        raise ValueError(f"folders: {'.'.join(map(str, problem['loc']))}: {problem['msg']}") from None
+    if not named and len(paths) == 1 and Path(paths[0]).expanduser().is_dir():
+        return (ServedFolder(path=paths[0], name=""),)
+    served = (*named, *(ServedFolder(path=path) for path in paths))
+    names = [folder.names for folder in served]
+    for one in names if folders else ():
+        if any(other[: len(one)] == one for other in names if other is not one):
+            raise ValueError(
+                f"Two folders are served as or inside {'/'.join(one)!r}. Give each a name of its own."
+            )
+    return served
+
+
+def rights_of(served: Sequence[ServedFolder], groups: Mapping[str, Sequence[str]]) -> Rights | None:
+    """Return who may see what, or None where no folder says so."""
+    if not any(folder.readers or folder.editors for folder in served):
+        return None
+    return rights_from(((folder.names, folder.readers, folder.editors) for folder in served), groups)
+
+
+def _open_all(catalog: Catalog, folder: ServedFolder) -> None:
+    found = list(_sources(Path(folder.path).expanduser().absolute(), folder.names))
     with ThreadPoolExecutor(8, thread_name_prefix="open") as pool:
         for (_, name), (roots, error) in zip(found, pool.map(_open, (s for s, _ in found)), strict=True):
             catalog.add_file(name, roots, error)
 
 
-def _sources(path: Path, alone: bool) -> Iterable[tuple[Path, tuple[str, ...]]]:
+def _sources(path: Path, names: tuple[str, ...]) -> Iterable[tuple[Path, tuple[str, ...]]]:
     """Every source below `path`, with the names under which it is served."""
-    path = path.absolute()
     if not path.exists():
         raise SourceError(f"There is nothing at {path}. Check the path.")
-    above = path if path.is_dir() and alone else path.parent
     for source in find_sources(path):
-        relative = source.relative_to(above) if source.is_relative_to(above) else Path(source.name)
-        yield source, relative.parts
+        inside = source.relative_to(path).parts if source.is_relative_to(path) else ()
+        yield source, (*names, *inside) if path.is_dir() else names
 
 
 def _open(path: Path) -> tuple[tuple[Root, ...], str | None]:
