@@ -174,7 +174,10 @@ class Container(MapAdapter[Any]):
         def adapt(name: str) -> Any:
             if not shown(name):
                 raise NotFound(name)
-            return held[name]
+            child = held[name]
+            # tiled's deep search asks a container's children without asking the policy again.
+            inside = isinstance(child, Container) and child.rights and child.rights.below
+            return child.search(ReadableBy(person)) if inside else child
 
         return self.new_variation(mapping=Children(lambda: {n: None for n in held if shown(n)}, adapt))
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +14,7 @@ from tiled.media_type_registration import default_serialization_registry
 from tiled.structures.core import StructureFamily
 
 from tiled_spyde import codecs
+from tiled_spyde.access import FolderPolicy
 from tiled_spyde.adapters import folder_adapter
 from tiled_spyde.catalog import Catalog, safe_name
 from tiled_spyde.errors import SourceError, SpydeError
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
     from tiled.config import Config
 
 logger = logging.getLogger(__name__)
+
+_VARIABLE = re.compile(r"\$\{?(\w+)")
 
 
 class ServedFolder(BaseModel, extra="forbid", frozen=True):
@@ -150,11 +155,68 @@ def config_for(paths: Sequence[str], *, api_key: str, public: bool = False) -> C
     )
 
 
+def read_config(file: Path) -> Config:
+    """Read a configuration, with ``${NAME}`` for what stands in the environment.
+
+    Raises
+    ------
+    ValueError
+        There is none, or a variable that it names is not set: tiled would take its name for its value,
+        and a secret key that everyone can read is none.
+    """
+    from tiled.config import parse_configs
+
+    if not file.exists():
+        raise ValueError(f"There is no configuration at {file}.")
+    files = [file] if file.is_file() else sorted((*file.glob("*.yml"), *file.glob("*.yaml")))
+    lines = [
+        line for one in files for line in one.read_text().splitlines() if not line.lstrip().startswith("#")
+    ]
+    named = dict.fromkeys(name for line in lines for name in _VARIABLE.findall(line))
+    if missing := [name for name in named if not os.environ.get(name)]:
+        raise ValueError(
+            f"{file} needs {', '.join(missing)} from the environment. Set {_it(missing)} and start again."
+        )
+    return parse_configs(file)
+
+
 def build(config: Config) -> Guard:
-    """Build the ASGI app of a configuration, with the guard round it."""
+    """Build the ASGI app of a configuration, with the guard round it.
+
+    Raises
+    ------
+    ValueError
+        The configuration would show folders to others than it says.
+    """
     from tiled.server.app import build_app_from_config
 
+    _check_rights(config)
     return Guard(build_app_from_config(config))
+
+
+def _check_rights(config: Config) -> None:
+    """Refuse what would be closed to everyone, or open to more people than it says."""
+    named = getattr(config.merged_trees, "rights", None) is not None
+    policy, providers = (
+        config.access_policy,
+        [spec.provider for spec in config.authentication.providers or ()],
+    )
+    if named and not isinstance(policy, FolderPolicy):
+        raise ValueError(
+            "Folders name readers and editors, so access_control.access_policy must be "
+            "tiled_spyde.access:FolderPolicy."
+        )
+    if isinstance(policy, FolderPolicy) and not named:
+        raise ValueError("FolderPolicy shows nothing of folders without readers and editors: name them.")
+    if isinstance(policy, FolderPolicy) and policy.provider not in providers:
+        raise ValueError(
+            f"access_control.args.provider is {policy.provider!r}, but authentication.providers has "
+            f"{', '.join(providers) or 'nobody'}."
+        )
+
+
+def _it(several: Sequence[str]) -> str:
+    return "it" if len(several) == 1 else "them"
 
 
 def _validated(config: dict[str, Any]) -> Config:

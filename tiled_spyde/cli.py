@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import secrets
 import socket
 import subprocess
@@ -47,6 +48,9 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--config", metavar="FILE", type=Path, help="a configuration (YAML) instead of paths")
     serve.add_argument("--public", action="store_true", help="everyone who can connect may read")
     serve.add_argument("--api-key", metavar="KEY", help="letters and digits; made up when left out")
+    serve.add_argument(
+        "--root-path", metavar="PATH", type=_root_path, help="where a proxy serves it, such as /spyde"
+    )
     _add_address(serve, DEFAULT_PORT)
     serve.set_defaults(run=_serve)
 
@@ -70,6 +74,13 @@ def _port(text: str) -> int:
     return int(text)
 
 
+def _root_path(text: str) -> str:
+    parts = [part for part in text.split("/") if part]
+    if any(not re.fullmatch(r"[\w.~-]+", part, re.ASCII) or set(part) == {"."} for part in parts):
+        raise argparse.ArgumentTypeError(f"{text} is no path of plain names, such as /spyde or /tools/spyde")
+    return "".join(f"/{part}" for part in parts)
+
+
 def _serve(options: argparse.Namespace) -> int:
     if bool(options.paths) == bool(options.config):
         raise ValueError("Give either PATHs or --config FILE.")
@@ -80,20 +91,19 @@ def _serve(options: argparse.Namespace) -> int:
         config = _config(options, key)
         app, given = _build(config)
         print(_welcome(_url(listening), given, config.authentication.allow_anonymous_access), flush=True)
-        _server(app).run(sockets=[listening])
+        _server(app, config.root_path).run(sockets=[listening])
     return 0
 
 
 def _config(options: argparse.Namespace, key: str) -> Any:
-    from tiled.config import parse_configs
-
-    from tiled_spyde.app import config_for
+    from tiled_spyde.app import config_for, read_config
 
     if not options.config:
-        return config_for(options.paths, api_key=key, public=options.public)
-    if not options.config.exists():
-        raise ValueError(f"There is no configuration at {options.config}.")
-    config = parse_configs(options.config)
+        config = config_for(options.paths, api_key=key, public=options.public)
+    else:
+        config = read_config(options.config)
+    if options.root_path is not None:
+        config.uvicorn["root_path"] = options.root_path
     if options.public:
         config.authentication.allow_anonymous_access = True
     if options.api_key or not (config.authentication.single_user_api_key or config.authentication.providers):
@@ -172,11 +182,13 @@ def _welcome(url: str, key: str | None, public: bool) -> str:
     )
 
 
-def _server(app: Any) -> Any:
+def _server(app: Any, root_path: str = "") -> Any:
     import uvicorn
 
     return uvicorn.Server(
-        uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=3)
+        uvicorn.Config(
+            app, log_level="warning", access_log=False, timeout_graceful_shutdown=3, root_path=root_path
+        )
     )
 
 

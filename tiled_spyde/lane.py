@@ -98,9 +98,9 @@ def _explain(error: BaseException, scope: MutableMapping[str, Any]) -> tuple[int
         return status, str(error)
     logger.warning("%s %s failed inside", scope["method"], scope["path"], exc_info=error)
     if isinstance(error, _MALFORMED):
-        if scope["path"].startswith("/zarr/"):
+        if address_in(scope).startswith("/zarr/"):
             return 404, "There is no such array, group or chunk."
-        if scope["path"].startswith("/api/v1/array/") and b"format=" in scope["query_string"]:
+        if address_in(scope).startswith("/api/v1/array/") and b"format=" in scope["query_string"]:
             return 406, "This slice cannot be written in that format. Ask for application/octet-stream."
         return (
             400,
@@ -128,13 +128,19 @@ async def _answer(send: Send, status: int, detail: str) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
+def address_in(scope: MutableMapping[str, Any]) -> str:
+    """Return the path below the one that a proxy serves us at (``--root-path``)."""
+    path, root = str(scope["path"]), str(scope.get("root_path") or "")
+    return path[len(root) :] if path.startswith(f"{root}/") else path
+
+
 def _leaves_its_folder(path: str) -> bool:
     """Say whether a decoded path tries to climb: tiled's web page joins it to a folder on disk."""
     return "\x00" in path or ".." in re.split(r"[/\\]", path)
 
 
 def _expected_shape(scope: MutableMapping[str, Any]) -> tuple[int, ...] | None:
-    if not scope["path"].startswith("/api/v1/array/full/") or b"expected_shape" not in scope["query_string"]:
+    if not address_in(scope).startswith("/api/v1/array/full/") or b"expected_shape" not in scope["query_string"]:
         return None
     try:
         given = parse_qs(scope["query_string"].decode("latin-1")).get("expected_shape", [""])[-1]
