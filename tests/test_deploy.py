@@ -103,7 +103,7 @@ def nginx(folder, server):
     """Run nginx with the very configuration, but for the two addresses; gives where it listens."""
     found = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
     if not found:
-        message = "nginx is not installed: apt-get install --no-install-recommends nginx-light"
+        message = "nginx is not installed: apt-get install --no-install-recommends nginx"
         if os.environ.get("CI"):
             pytest.fail(message)
         pytest.skip(message)
@@ -273,8 +273,12 @@ def test_what_depends_on_the_address_is_the_same_below_the_sub_path(deployed):
     with deployed.log_in("ben") as client:
         wrong = f"/api/v1/array/full/{NODE}?slice=0,0&expected_shape=1,2"
         assert "not the expected" in client.get(wrong).json()["detail"]
-        for climbing in ("/api/v1/metadata/..%2f..%2fetc", "/ui/..%2f..%2f..%2fetc/passwd", "/ui/..%5c..%5cetc"):
-            assert client.get(climbing).status_code == 404
+        for climbing in (
+            "/api/v1/metadata/..%2f..%2fetc",
+            "/ui/..%2f..%2f..%2fetc/passwd",
+            "/ui/..%5c..%5cetc",
+        ):
+            assert client.get(climbing).status_code in (400, 404)  # 400 where nginx sees it already
 
 
 def test_a_name_with_every_kind_of_character_passes(deployed):

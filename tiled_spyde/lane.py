@@ -140,7 +140,10 @@ def _leaves_its_folder(path: str) -> bool:
 
 
 def _expected_shape(scope: MutableMapping[str, Any]) -> tuple[int, ...] | None:
-    if not address_in(scope).startswith("/api/v1/array/full/") or b"expected_shape" not in scope["query_string"]:
+    if (
+        not address_in(scope).startswith("/api/v1/array/full/")
+        or b"expected_shape" not in scope["query_string"]
+    ):
         return None
     try:
         given = parse_qs(scope["query_string"].decode("latin-1")).get("expected_shape", [""])[-1]
