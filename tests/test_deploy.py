@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import re
+import shlex
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -369,7 +372,7 @@ def test_the_web_page_loads_all_it_needs_from_the_sub_path(deployed):
             assert address.startswith("/spyde/ui/")
             asset = client.get(address.removeprefix("/spyde"))
             assert asset.status_code == 200
-            assert not re.search(r'"/ui/|url\(/ui/', asset.text), address
+            assert not re.search(r'"/ui/|url\(/ui/|"/api/', asset.text), address
             if address.endswith(".js"):
                 # What it fetches first is beside /ui, and says where the API is.
                 assert '"/spyde/ui/"' in asset.text
@@ -384,7 +387,9 @@ def test_no_key_stands_in_a_log(deployed):
     assert httpx.get(f"{deployed.proxied}/api/v1/search/?api_key={key}").status_code == 200
     said = deployed.nginx_said.read_text()
     assert "/spyde/api/v1/search/" in said
-    assert key not in said + deployed.said.read_text()
+    page = f"{deployed.proxied.removesuffix('/spyde')}/elsewhere?api_key={key}"
+    assert httpx.get(page, headers={"Referer": page}).json()["detail"].endswith("/spyde/.")
+    assert key not in deployed.nginx_said.read_text() + deployed.said.read_text()
 
 
 def test_a_missing_variable_is_named_and_a_secret_is_never_its_own_name(tmp_path):
@@ -397,6 +402,18 @@ def test_a_missing_variable_is_named_and_a_secret_is_never_its_own_name(tmp_path
     for name in ("SPYDE_DATA", "SPYDE_STATE", "SPYDE_SECRET_KEY", "SPYDE_ADA_PASSWORD"):
         assert name in ended.stderr
     assert "SPYDE_OIDC_SECRET" not in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_state_folder_that_is_not_there_is_said_in_a_line(tmp_path):
+    for proposal in PROPOSALS:
+        (tmp_path / proposal).mkdir()
+    variables = {"SPYDE_DATA": str(tmp_path), "SPYDE_STATE": str(tmp_path / "state"), "SPYDE_SECRET_KEY": "5"}
+    command = [*PROGRAM, "serve", "--config", str(REPOSITORY / "config/facility.yml"), "--port", "0"]
+    environment = {**os.environ, **PASSWORDS, **variables}
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 2
+    assert f"cannot write in {tmp_path / 'state'}" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 
@@ -439,3 +456,66 @@ def test_compose_asks_for_what_the_example_and_the_page_name():
     assert configured == set(COMPOSE["services"]["server"]["environment"]) - {"FORWARDED_ALLOW_IPS"}
     page = (REPOSITORY / "docs/deploy.md").read_text()
     assert all(name in page for name in configured)
+
+
+def blocks(words):
+    """The pieces of the page in ``sh`` that have these words in them."""
+    page = (REPOSITORY / "docs/deploy.md").read_text()
+    return [piece for piece in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) if words in piece]
+
+
+def run_block(words, **variables):
+    (piece,) = blocks(words)
+    environment = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", **variables}
+    return subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", piece], env=environment, capture_output=True, text=True, check=True
+    ).stdout
+
+
+def test_the_pages_way_to_a_key_gives_one(deployed):
+    password = PASSWORDS["SPYDE_CEM_PASSWORD"]
+    made = json.loads(run_block("auth/apikey", URL=deployed.proxied, PERSON="cem", PASSWORD=password))
+    headers = {"Authorization": f"Apikey {made['secret']}"}
+    with httpx.Client(base_url=deployed.proxied, headers=headers) as client:
+        assert client.get("/api/v1/metadata/proposals/2026-002").status_code == 200
+        assert client.delete(f"/api/v1/metadata/{SCAN.replace('001', '002')}").status_code in (401, 405)
+
+
+def test_the_pages_backup_is_one(deployed, tmp_path):
+    run_block("backup", SPYDE_STATE=str(deployed.state), BACKUP=str(tmp_path / "backup"))
+    saved = {path.name for path in (tmp_path / "backup").iterdir()}
+    assert saved == {path.name for path in deployed.state.glob("*.sqlite")} >= {"people.sqlite"}
+    with closing(sqlite3.connect(tmp_path / "backup" / "people.sqlite")) as people:
+        assert people.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert ("ben",) in people.execute("SELECT id FROM identities").fetchall()
+
+
+def test_the_variables_of_the_page_are_those_of_the_configuration():
+    (piece,) = blocks("export SPYDE_DATA")
+    named = set(re.findall(r"(SPYDE_\w+)=", piece))
+    assert named == set(COMPOSE["services"]["server"]["environment"]) - {"FORWARDED_ALLOW_IPS"}
+
+
+def test_the_units_command_is_one_the_program_takes():
+    from tiled_spyde.cli import _parser
+
+    unit = (REPOSITORY / "config/tiled-spyde.service").read_text()
+    (command,) = re.findall(r"^ExecStart=\S+/tiled-spyde (.*)$", unit, re.MULTILINE)
+    options = _parser().parse_args(shlex.split(command))
+    assert options.root_path == "/spyde"
+    assert options.config.name == "facility.yml"
+
+
+@pytest.mark.parametrize("path", ["spyde", "/spyde/", "/tools/spyde", "/"])
+def test_a_root_path_is_made_plain(path):
+    from tiled_spyde.cli import _root_path
+
+    assert _root_path(path) in ("/spyde", "/tools/spyde", "")
+
+
+@pytest.mark.parametrize("path", ["/a b", "/..", "/a/../b", "/spyde?x", "http://host/spyde"])
+def test_a_root_path_that_is_none_is_refused(path):
+    from tiled_spyde.cli import _root_path
+
+    with pytest.raises(argparse.ArgumentTypeError, match="no path of plain names"):
+        _root_path(path)

@@ -191,6 +191,7 @@ def build(config: Config) -> Guard:
     from tiled.server.app import build_app_from_config
 
     _check_rights(config)
+    _check_database(config)
     return Guard(build_app_from_config(config))
 
 
@@ -213,6 +214,18 @@ def _check_rights(config: Config) -> None:
             f"access_control.args.provider is {policy.provider!r}, but authentication.providers has "
             f"{', '.join(providers) or 'nobody'}."
         )
+
+
+def _check_database(config: Config) -> None:
+    """Refuse a folder for tiled's database that is not there, before tiled does with a long story."""
+    uri = (config.database and config.database.uri) or ""
+    scheme, _, file = uri.partition(":///")
+    if scheme.startswith("sqlite") and file and not file.startswith((":memory:", "file:")):
+        folder = Path(file).parent
+        if not folder.is_dir() or not os.access(folder, os.W_OK):
+            raise ValueError(
+                f"database.uri: the server cannot write in {folder}. Make the folder, and let it."
+            )
 
 
 def _it(several: Sequence[str]) -> str:

@@ -91,8 +91,9 @@ def _serve(options: argparse.Namespace) -> int:
         config = _config(options, key)
         app, given = _build(config)
         print(_welcome(_url(listening), given, config.authentication.allow_anonymous_access), flush=True)
-        _server(app, config.root_path).run(sockets=[listening])
-    return 0
+        server = _server(app, config.root_path)
+        server.run(sockets=[listening])
+    return 0 if server.started else 3
 
 
 def _config(options: argparse.Namespace, key: str) -> Any:

@@ -69,7 +69,7 @@ class Rights:
         if self.below:
             return not self.address or any(rights.shown_to(person) for rights in self.below.values())
         allowed = person.only is None or self.address in person.only
-        return allowed and person.among(self.readers | self.editors)
+        return allowed and (person.among(self.readers) or person.among(self.editors))
 
     def editable_by(self, person: Person) -> bool:
         """Say whether someone may make, change and delete nodes."""
