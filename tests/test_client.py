@@ -21,19 +21,8 @@ SCAN = "scan4d.hspy/signal"
 
 @pytest.fixture(autouse=True, scope="module")
 def _connections_are_closed():
-    made, original = [], remote._connections.__wrapped__
-
-    def remembered(*where):
-        made.append(original(*where))
-        return made[-1]
-
-    remote._connections.cache_clear()
-    cached = remote._connections
-    remote._connections = remote.lru_cache(maxsize=None)(remembered)
     yield
-    remote._connections = cached
-    for client in made:
-        client.close()
+    remote.close_connections()
 
 
 @pytest.fixture(scope="module")
@@ -123,46 +112,17 @@ def test_what_is_no_address_of_a_node_is_refused_before_anything_is_sent(url, sa
         spyde.open(url)
 
 
-def kinds():
-    """Stock arrays with our metadata, one of each kind."""
-    y, x = axis("y", 4), axis("x", 6)
-    values = [0.0, 0.5, 2.0, 4.5]
-    numbers = np.arange(24).reshape(4, 6)
-    colour = np.arange(4 * 6 * 3).reshape(4, 6, 3)
-    one = ArrayOf(np.array([7.5]), [], dims=("value",))
-    return PinnedMap(
-        {
-            "scan": diffraction_scan(),
-            "uneven": tree(
-                {"root": node(numbers, [axis("y", 4, 1.0, "nm", navigate=True, values=values), x])}
-            ),
-            "complex": tree({"root": node(numbers * (1 + 2j), [y, x])}),
-            "bool": tree({"root": node(numbers % 3 == 0, [y, x])}),
-            "half": tree({"root": node(numbers.astype("f2"), [y, x])}),
-            "rgb8": tree({"root": node(colour.astype("u1"), [y, x, axis("colour", 3)], chunks=(2, 3, 3))}),
-            "rgba16": tree(
-                {"root": node(np.tile(numbers[..., None], 4).astype("u2"), [y, x, axis("colour", 4)])}
-            ),
-            "number": tree({"root": one}),
-            "nan": tree({"root": node(np.array([np.nan, np.inf, -np.inf, 1.0]), [axis("E", 4)])}),
-            "several": file(a=tree({"root": node(numbers, [y, x])}), b=tree({"root": node(numbers, [y, x])})),
-            "nothing": PinnedMap({}),
-            "broken": unreadable("truncated: 12 of 1024 bytes"),
-            "a name, with µ & ?": tree({"root": node(numbers, [y, x])}),
-        }
-    )
-
-
-def ArrayOf(array, axes, dims):  # noqa: N802 - the one node whose shape is not its axes'
-    made = node(array, [axis("value", 1)])
-    made.metadata()["attributes"]["axes"] = axes
-    return made
-
-
 @pytest.fixture(scope="module")
 def stock():
     """A stock tiled server, whose requests are counted and can be refused."""
-    server = StandIn(kinds()).start()
+    image = {"root": node(np.arange(24).reshape(4, 6), [axis("y", 4), axis("x", 6)])}
+    held = {
+        "scan": diffraction_scan(),
+        "several": file(a=tree(image), b=tree(image)),
+        "nothing": PinnedMap({}),
+        "broken": unreadable("truncated: 12 of 1024 bytes"),
+    }
+    server = StandIn(PinnedMap(held)).start()
     yield server
     server.stop()
 
@@ -238,57 +198,6 @@ def test_a_plot_takes_the_trees_navigator_and_one_frame(stock):
         np.testing.assert_array_equal(np.asarray(shown), expected)
     finally:
         plt.close("all")
-
-
-def test_axes_that_are_not_uniform_keep_their_values(stock):
-    signal = spyde.open(f"{stock.url}/api/v1/metadata/uneven")
-    assert list(signal.axes_manager.navigation_axes[0].axis) == [0.0, 0.5, 2.0, 4.5]
-    assert signal.axes_manager.navigation_axes[0].units == "nm"
-    np.testing.assert_array_equal(signal.inav[2.0].data.compute(), np.arange(12, 18))
-
-
-@pytest.mark.parametrize("name", ["complex", "bool", "half", "nan"])
-def test_numbers_of_every_kind_come_as_they_are(stock, name):
-    numbers = np.arange(24).reshape(4, 6)
-    expected = {
-        "complex": numbers * (1 + 2j),
-        "bool": numbers % 3 == 0,
-        "half": numbers.astype("f2"),
-        "nan": np.array([np.nan, np.inf, -np.inf, 1.0]),
-    }[name]
-    signal = spyde.open(f"{stock.url}/api/v1/metadata/{name}")
-    assert signal.data.dtype == expected.dtype
-    np.testing.assert_array_equal(signal.data.compute(), expected)
-    if name == "complex":
-        assert type(signal).__name__ == "LazyComplexSignal2D"
-        np.testing.assert_allclose(signal.amplitude.data, abs(expected))
-
-
-def test_colour_is_hyperspys_colour(stock):
-    for name, dtype in (("rgb8", "rgb8"), ("rgba16", "rgba16")):
-        signal = spyde.open(f"{stock.url}/api/v1/metadata/{name}")
-        assert signal.data.shape == (4, 6)
-        expected = {
-            "rgb8": np.arange(72).reshape(4, 6, 3),
-            "rgba16": np.tile(np.arange(24).reshape(4, 6, 1), 4),
-        }[name]
-        pixels = signal.data.compute()
-        for number, letter in enumerate("RGBA"[: expected.shape[-1]]):
-            np.testing.assert_array_equal(pixels[letter], expected[..., number])
-        signal.compute()
-        signal.change_dtype(f"uint{dtype[-1] if dtype == 'rgb8' else 16}")
-        assert signal.data.shape == expected.shape
-
-
-def test_a_single_number_is_a_signal_of_one(stock):
-    signal = spyde.open(f"{stock.url}/api/v1/metadata/number")
-    assert signal.axes_manager.navigation_dimension == 0
-    np.testing.assert_array_equal(signal.data.compute(), [7.5])
-
-
-def test_names_of_all_kinds(stock):
-    signal = spyde.open(f"{stock.url}/ui/browse/a%20name%2C%20with%20%C2%B5%20%26%20%3F")
-    assert signal.data.shape == (4, 6)
 
 
 @pytest.mark.parametrize(

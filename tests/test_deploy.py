@@ -2,170 +2,22 @@
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import re
-import shlex
-import shutil
-import socket
 import sqlite3
-import subprocess
-import sys
-import time
-from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
-from importlib.util import find_spec
-from pathlib import Path
+from contextlib import closing
 
 import httpx
 import numpy as np
 import pytest
-import yaml
 from conftest import encoded
-
-REPOSITORY = Path(__file__).parents[1]
-COMPOSE = yaml.safe_load((REPOSITORY / "compose.yaml").read_text())
-PROPOSALS = ("2026-001", "2026-002", "standards")
-SCAN = "proposals/2026-001/scan.hspy/signal"
-NODE = f"{SCAN}/root"
-PASSWORDS = {
-    "SPYDE_ADA_PASSWORD": "for-ada",
-    "SPYDE_BEN_PASSWORD": "for-ben",
-    "SPYDE_CEM_PASSWORD": "for $cem%",
-}
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return listening.getsockname()[1]
-
-
-@contextmanager
-def process(command, log, **options):
-    """Run a command until the test is over; what it says goes to a file."""
-    with log.open("wb") as said:
-        running = subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT, **options)
-        try:
-            yield running
-        finally:
-            running.terminate()
-            try:
-                running.wait(20)
-            except subprocess.TimeoutExpired:
-                running.kill()
-                running.wait()
-
-
-def until(answers, running, log):
-    deadline = time.monotonic() + 90
-    while not answers():
-        assert running.poll() is None, log.read_text()
-        assert time.monotonic() < deadline, log.read_text()
-        time.sleep(0.2)
-
-
-@dataclass
-class Deployed:
-    direct: str  # where the server listens
-    proxied: str  # where people go
-    state: Path
-    data: Path
-    said: Path
-    nginx_said: Path
-
-    @contextmanager
-    def log_in(self, name, at=None):
-        """A client as the person with this name."""
-        with httpx.Client(base_url=at or self.proxied, timeout=60) as client:
-            form = {"username": name, "password": PASSWORDS[f"SPYDE_{name.upper()}_PASSWORD"]}
-            answer = client.post("/api/v1/auth/provider/facility/token", data=form)
-            assert answer.status_code == 200, answer.text
-            client.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
-            yield client
-
-
-def environment_of(service, host):
-    """The environment of a service, with ``${NAME:?…}`` from that of the host."""
-    return {
-        name: re.sub(r"\$\{(\w+)(?::\?[^}]*)?\}", lambda found: host[found[1]], str(value))
-        for name, value in COMPOSE["services"][service]["environment"].items()
-    }
-
-
-def on_this_machine(argument, places):
-    """An argument of a command in a container, for the same thing outside."""
-    for inside, outside in places.items():
-        if argument == inside or argument.startswith(f"{inside}/"):
-            return str(outside) + argument.removeprefix(inside)
-    return argument
-
-
-@contextmanager
-def nginx(folder, server):
-    """Run nginx with the very configuration, but for the two addresses; gives where it listens."""
-    found = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
-    if not found:
-        message = "nginx is not installed: apt-get install --no-install-recommends nginx"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
-    port, text = free_port(), (REPOSITORY / "config/nginx.conf").read_text()
-    for there, here in (
-        ("listen 8080;", f"listen 127.0.0.1:{port};"),
-        ("server server:8000;", f"server {server};"),
-    ):
-        assert text.count(there) == 1
-        text = text.replace(there, here)
-    folder.mkdir()
-    (folder / "nginx.conf").write_text(text)
-    log = folder / "log"
-    places = f"daemon off; pid {folder}/pid;"
-    command = [found, "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", "/dev/stderr", "-g", places]
-    with process(command, log) as running:
-        until(lambda: _accepts(port), running, log)
-        yield f"http://127.0.0.1:{port}/spyde", log
-
-
-def _accepts(port):
-    with socket.socket() as one:
-        return one.connect_ex(("127.0.0.1", port)) == 0
+from deployment import NODE, PASSWORDS, SCAN, deployment, free_port, key_of, nginx, run_block
 
 
 @pytest.fixture(scope="module")
 def deployed(scans, tmp_path_factory):
-    """The two services of compose.yaml, without containers."""
-    folder = tmp_path_factory.mktemp("deployed")
-    data, state, port = folder / "data", folder / "state", free_port()
-    state.mkdir()
-    for proposal in PROPOSALS:
-        (data / proposal).mkdir(parents=True)
-        shutil.copyfile(scans / "scan4d.hspy", data / proposal / "scan.hspy")
-    shutil.copyfile(scans / "image.hspy", data / "2026-001" / "an image, with µ & 100 %.hspy")
-    host = {**PASSWORDS, "SPYDE_DATA": str(data), "SPYDE_SECRET_KEY": "5" * 64}
-    service = COMPOSE["services"]["server"]
-    places = {"/data": data, "/var/lib/tiled-spyde": state, "/etc/tiled-spyde": REPOSITORY / "config"}
-    exact = {"tiled-spyde": None, "0.0.0.0": "127.0.0.1", "8000": str(port)}  # noqa: S104 - what it stands for
-    command = [exact.get(a) or on_this_machine(a, places) for a in service["command"] if a != "tiled-spyde"]
-    variables = {
-        name: on_this_machine(value, places) for name, value in environment_of("server", host).items()
-    }
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("TILED")}
-    log = folder / "server.log"
-    with ExitStack() as stack:
-        server = stack.enter_context(
-            process([*PROGRAM, *command], log, env={**kept, **variables}, cwd=folder)
-        )
-        health = [a.replace(":8000/", f":{port}/") for a in service["healthcheck"]["test"][1:]]
-        health[0] = sys.executable
-        until(lambda: not subprocess.run(health, capture_output=True, check=False).returncode, server, log)
-        proxied, nginx_log = stack.enter_context(nginx(folder / "nginx", f"127.0.0.1:{port}"))
-        yield Deployed(f"http://127.0.0.1:{port}", proxied, state, data, log, nginx_log)
-
-
-# Beside the interpreter where it is installed; the same function in a checkout.
-_SCRIPT = Path(sys.executable).parent / "tiled-spyde"
-PROGRAM = [str(_SCRIPT)] if _SCRIPT.exists() else [sys.executable, "-m", "tiled_spyde.cli"]
+    with deployment(scans, tmp_path_factory.mktemp("deployed")) as running:
+        yield running
 
 
 def test_people_log_in_and_see_their_own_proposals(deployed):
@@ -321,12 +173,6 @@ def test_tileds_own_client_logs_in_with_a_key_and_reads(deployed):
         client.context.http_client.close()
 
 
-def key_of(deployed, name):
-    with deployed.log_in(name) as client:
-        made = client.post("/api/v1/auth/apikey", json={"expires_in": 600, "scopes": ["inherit"]})
-        return made.raise_for_status().json()["secret"]
-
-
 def test_the_viewers_wire_works_at_the_sub_path(deployed):
     from viewer.wire import Service
 
@@ -392,86 +238,6 @@ def test_no_key_stands_in_a_log(deployed):
     assert key not in deployed.nginx_said.read_text() + deployed.said.read_text()
 
 
-def test_a_missing_variable_is_named_and_a_secret_is_never_its_own_name(tmp_path):
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("TILED", "SPYDE"))}
-    command = [*PROGRAM, "serve", "--config", str(REPOSITORY / "config/facility.yml"), "--port", "0"]
-    ended = subprocess.run(
-        command, env=kept, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert ended.returncode == 2
-    for name in ("SPYDE_DATA", "SPYDE_STATE", "SPYDE_SECRET_KEY", "SPYDE_ADA_PASSWORD"):
-        assert name in ended.stderr
-    assert "SPYDE_OIDC_SECRET" not in ended.stderr
-    assert "Traceback" not in ended.stderr
-
-
-def test_a_state_folder_that_is_not_there_is_said_in_a_line(tmp_path):
-    for proposal in PROPOSALS:
-        (tmp_path / proposal).mkdir()
-    variables = {"SPYDE_DATA": str(tmp_path), "SPYDE_STATE": str(tmp_path / "state"), "SPYDE_SECRET_KEY": "5"}
-    command = [*PROGRAM, "serve", "--config", str(REPOSITORY / "config/facility.yml"), "--port", "0"]
-    environment = {**os.environ, **PASSWORDS, **variables}
-    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
-    assert ended.returncode == 2
-    assert f"cannot write in {tmp_path / 'state'}" in ended.stderr
-    assert "Traceback" not in ended.stderr
-
-
-def authenticators():
-    """The blocks at the end of facility.yml, as they are when somebody takes the # away."""
-    text = (REPOSITORY / "config/facility.yml").read_text().partition("# Authenticators for real")[2]
-    for block in text.split("# --- ")[1:]:
-        title, _, lines = block.partition("\n")
-        yield (
-            title,
-            yaml.safe_load(
-                "\n".join(
-                    line.removeprefix("#") for line in lines.splitlines() if "- " in line or ":" in line
-                )
-            ),
-        )
-
-
-@pytest.mark.parametrize(("title", "block"), list(authenticators()))
-def test_the_authenticators_that_the_configuration_offers_are_there(title, block):
-    from tiled.config import AuthenticationProviderSpec
-
-    (described,) = block
-    spec = AuthenticationProviderSpec.model_validate(described)
-    needed = re.search(r"pip install (\w+)", title)
-    if described["authenticator"].endswith("PAMAuthenticator") and not find_spec(needed[1]):
-        with pytest.raises(ModuleNotFoundError, match=needed[1]):
-            spec.into_auth_entry()
-    else:
-        assert spec.into_auth_entry()[0] == "facility"
-
-
-def test_compose_asks_for_what_the_example_and_the_page_name():
-    asked = set(re.findall(r"\$\{(\w+)", (REPOSITORY / "compose.yaml").read_text()))
-    example = set(re.findall(r"^(\w+)=", (REPOSITORY / ".env.example").read_text(), re.MULTILINE))
-    configured = set(
-        re.findall(r"^[^#\n]*\$\{(\w+)", (REPOSITORY / "config/facility.yml").read_text(), re.MULTILINE)
-    )
-    assert asked == example
-    assert configured == set(COMPOSE["services"]["server"]["environment"]) - {"FORWARDED_ALLOW_IPS"}
-    page = (REPOSITORY / "docs/deploy.md").read_text()
-    assert all(name in page for name in configured)
-
-
-def blocks(words):
-    """The pieces of the page in ``sh`` that have these words in them."""
-    page = (REPOSITORY / "docs/deploy.md").read_text()
-    return [piece for piece in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) if words in piece]
-
-
-def run_block(words, **variables):
-    (piece,) = blocks(words)
-    environment = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", **variables}
-    return subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", piece], env=environment, capture_output=True, text=True, check=True
-    ).stdout
-
-
 def test_the_pages_way_to_a_key_gives_one(deployed):
     password = PASSWORDS["SPYDE_CEM_PASSWORD"]
     made = json.loads(run_block("auth/apikey", URL=deployed.proxied, PERSON="cem", PASSWORD=password))
@@ -488,34 +254,3 @@ def test_the_pages_backup_is_one(deployed, tmp_path):
     with closing(sqlite3.connect(tmp_path / "backup" / "people.sqlite")) as people:
         assert people.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         assert ("ben",) in people.execute("SELECT id FROM identities").fetchall()
-
-
-def test_the_variables_of_the_page_are_those_of_the_configuration():
-    (piece,) = blocks("export SPYDE_DATA")
-    named = set(re.findall(r"(SPYDE_\w+)=", piece))
-    assert named == set(COMPOSE["services"]["server"]["environment"]) - {"FORWARDED_ALLOW_IPS"}
-
-
-def test_the_units_command_is_one_the_program_takes():
-    from tiled_spyde.cli import _parser
-
-    unit = (REPOSITORY / "config/tiled-spyde.service").read_text()
-    (command,) = re.findall(r"^ExecStart=\S+/tiled-spyde (.*)$", unit, re.MULTILINE)
-    options = _parser().parse_args(shlex.split(command))
-    assert options.root_path == "/spyde"
-    assert options.config.name == "facility.yml"
-
-
-@pytest.mark.parametrize("path", ["spyde", "/spyde/", "/tools/spyde", "/"])
-def test_a_root_path_is_made_plain(path):
-    from tiled_spyde.cli import _root_path
-
-    assert _root_path(path) in ("/spyde", "/tools/spyde", "")
-
-
-@pytest.mark.parametrize("path", ["/a b", "/..", "/a/../b", "/spyde?x", "http://host/spyde"])
-def test_a_root_path_that_is_none_is_refused(path):
-    from tiled_spyde.cli import _root_path
-
-    with pytest.raises(argparse.ArgumentTypeError, match="no path of plain names"):
-        _root_path(path)

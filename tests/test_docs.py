@@ -32,6 +32,7 @@ def test_the_tutorials_python_runs_from_top_to_bottom(tmp_path, monkeypatch):
 
 def test_the_notebooks_python_runs_from_top_to_bottom(tmp_path, monkeypatch):
     from tiled_spyde.demo import make_scan
+    from tiled_spyde.remote import close_connections
 
     monkeypatch.setenv("MPLBACKEND", "agg")
     pieces = re.findall(r"```python\n(.*?)```", (REPOSITORY / "docs/notebooks.md").read_text(), re.DOTALL)
@@ -44,6 +45,7 @@ def test_the_notebooks_python_runs_from_top_to_bottom(tmp_path, monkeypatch):
         assert names["brightest_map"].data.shape == (3, 4)
         assert names["origin"].address.startswith(service.url)
         assert names["smooth"].data.shape == (24, 32, 64, 64)
+    close_connections()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

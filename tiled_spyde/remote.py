@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass
-from functools import lru_cache
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _BUSY = (502, 503, 504)
 _TIMEOUT = httpx.Timeout(120.0, connect=10.0)
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_LOCK = Lock()
+_CONNECTIONS: dict[tuple[str, str | None, int], httpx.Client] = {}
 
 
 class ServiceError(Exception):
@@ -68,7 +70,7 @@ class Service:
         until = time.monotonic() + self.patience
         while True:
             try:
-                answer = _connections(self.url, self.api_key, os.getpid()).get(path, params=parameters)
+                answer = _connections(self).get(path, params=parameters)
             except httpx.ConnectError as error:
                 raise Unreachable(
                     f"Nobody answers at {self.url} ({error}). Is the server running, and is this its address?"
@@ -150,17 +152,27 @@ class RemoteArray:
         return array.astype(native, copy=False)
 
 
-@lru_cache(maxsize=16)
-def _connections(url: str, api_key: str | None, process: int) -> httpx.Client:
+def close_connections() -> None:
+    """Close what is kept alive; the next request opens connections anew."""
+    with _LOCK:
+        while _CONNECTIONS:
+            _CONNECTIONS.popitem()[1].close()
+
+
+def _connections(service: Service) -> httpx.Client:
     """Kept-alive connections of this process: a forked one must have its own."""
-    return httpx.Client(
-        base_url=url,
-        headers={"Authorization": f"Apikey {api_key}"} if api_key else {},
-        timeout=_TIMEOUT,
-        follow_redirects=True,
-        limits=httpx.Limits(max_connections=32, max_keepalive_connections=32),
-        trust_env=urlsplit(url).hostname not in _LOOPBACK,
-    )
+    where = service.url, service.api_key, os.getpid()
+    with _LOCK:
+        if where not in _CONNECTIONS:
+            _CONNECTIONS[where] = httpx.Client(
+                base_url=service.url,
+                headers={"Authorization": f"Apikey {service.api_key}"} if service.api_key else {},
+                timeout=_TIMEOUT,
+                follow_redirects=True,
+                limits=httpx.Limits(max_connections=32, max_keepalive_connections=32),
+                trust_env=urlsplit(service.url).hostname not in _LOOPBACK,
+            )
+        return _CONNECTIONS[where]
 
 
 def _written(selection: Selection) -> str:
