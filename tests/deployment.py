@@ -116,6 +116,7 @@ def nginx(folder, server):
         assert text.count(there) == 1
         text = text.replace(there, here)
     folder.mkdir()
+    text = text.replace("/tmp/", f"{folder}/")  # noqa: S108 - the container's own
     (folder / "nginx.conf").write_text(text)
     log = folder / "log"
     places = f"daemon off; pid {folder}/pid;"

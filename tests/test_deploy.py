@@ -5,19 +5,25 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
+from asyncio import to_thread
 from contextlib import closing
+from threading import Event
+from urllib.parse import unquote
 
 import httpx
 import numpy as np
 import pytest
-from conftest import encoded
+from conftest import encoded, running
 from deployment import NODE, PASSWORDS, SCAN, deployment, free_port, key_of, nginx, run_block
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse, StreamingResponse
+from starlette.routing import Route
 
 
 @pytest.fixture(scope="module")
 def deployed(scans, tmp_path_factory):
-    with deployment(scans, tmp_path_factory.mktemp("deployed")) as running:
-        yield running
+    with deployment(scans, tmp_path_factory.mktemp("deployed")) as services:
+        yield services
 
 
 def test_people_log_in_and_see_their_own_proposals(deployed):
@@ -158,6 +164,70 @@ def test_a_proxy_before_a_server_that_is_away_says_so_in_json(deployed, tmp_path
         large = httpx.post(f"{proxied}/api/v1/nodes/x", content=b"x" * 3_000_000)
         assert large.status_code == 413
         assert "2 MB" in large.json()["detail"]
+
+
+def test_the_proxy_adds_nothing_takes_nothing_and_keeps_nothing_back(tmp_path):
+    """Against a server that does what ours does under load: says it is busy, and sends bytes as they come."""
+    sent = Event()
+
+    async def busy(_):
+        return JSONResponse({"detail": "All hands are busy."}, 503, {"Retry-After": "7"})
+
+    async def slow(_):
+        async def parts():
+            yield b"first"
+            await to_thread(sent.wait, 30)
+            yield b"last"
+
+        return StreamingResponse(parts())
+
+    async def large(_):
+        return StreamingResponse(bytes(1 << 20) for _ in range(64))
+
+    async def seen(request):
+        return JSONResponse(
+            {**request.headers, "path": request.scope["raw_path"].decode(), "query": request.url.query}
+        )
+
+    routes = [
+        Route("/busy", busy),
+        Route("/slow", slow),
+        Route("/large", large),
+        Route("/seen/{path:path}", seen),
+    ]
+    with (
+        running(Starlette(routes=routes)) as url,
+        nginx(tmp_path / "nginx", url.removeprefix("http://")) as (out, _),
+    ):
+        answer = httpx.get(f"{out}/busy")
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "7")
+        assert answer.json() == {"detail": "All hands are busy."}
+        head = httpx.head(f"{out}/busy")
+        assert (head.status_code, head.content, head.headers["Content-Length"]) == (
+            503,
+            b"",
+            str(len(answer.content)),
+        )
+        with httpx.stream("GET", f"{out}/slow", timeout=20) as answer:
+            parts = answer.iter_raw()
+            assert next(parts) == b"first"  # the server has not sent the last by now
+            sent.set()
+            assert b"".join(parts) == b"last"
+        with httpx.stream("GET", f"{out}/large", timeout=60) as answer:
+            assert sum(map(len, answer.iter_raw())) == 64 << 20
+        assert (tmp_path / "nginx" / "nginx-proxy").is_dir()
+        assert not list((tmp_path / "nginx" / "nginx-proxy").rglob("*")), "an answer was kept in a file"
+        spoofed = {
+            "X-Forwarded-Host": "evil.example",
+            "X-Forwarded-For": "1.2.3.4",
+            "X-Forwarded-Proto": "gopher",
+        }
+        told = httpx.get(f"{out}/seen/a%20%C2%B5@1,%25?slice=1,::2", headers=spoofed).json()
+        assert told["x-forwarded-host"] == told["host"] == httpx.URL(out).netloc.decode()
+        assert told["x-forwarded-for"] == "127.0.0.1"
+        assert told["x-forwarded-proto"] == "http"
+        assert unquote(told["path"]) == "/seen/a µ@1,%"
+        assert told["query"] == "slice=1,::2"
 
 
 def test_tileds_own_client_logs_in_with_a_key_and_reads(deployed):
