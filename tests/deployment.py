@@ -116,7 +116,7 @@ def nginx(folder, server):
         assert text.count(there) == 1
         text = text.replace(there, here)
     folder.mkdir()
-    text = text.replace("/tmp/", f"{folder}/")  # noqa: S108 - the container's own
+    text = re.sub(r"temp_path \S+/", f"temp_path {folder}/", text)
     (folder / "nginx.conf").write_text(text)
     log = folder / "log"
     places = f"daemon off; pid {folder}/pid;"
