@@ -1,0 +1,239 @@
+"""What a calibration form says → parameters of the operation. Pure: no Qt, no HTTP.
+
+A form is a mapping of field to text. Fields are named as the service names them in its errors:
+``navigation_shape``, ``axes.kx.scale``, ``beam_energy``.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from viewer.readout import number
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from viewer.nodes import Axis, Node
+
+OPERATION = "calibrate"
+SHAPE, NAME = "navigation_shape", "name"
+# What the axes of a scan are called once a stack of frames has been given its shape.
+SCAN_AXES = ("y", "x")
+NUMBERS = {
+    "beam_energy": ("Beam energy", "keV"),
+    "camera_length": ("Camera length", "mm"),
+    "scan_rotation": ("Scan rotation", "°"),
+}
+COUNTING = "counting"
+ACQUISITIONS = {"": None, "counting": True, "integrating": False}
+OFFSET, CENTER = "offset", "center"
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """What the service says of a parameter: help, unit and bounds, as a sentence and as a check."""
+
+    text: str = ""
+    unit: str = ""
+    above: float = -math.inf
+    least: float = -math.inf
+    below: float = math.inf
+    most: float = math.inf
+
+    def problem(self, value: float) -> str:
+        """Return what is wrong with a number; empty where nothing is."""
+        if value <= self.above:
+            return f"must be more than {number(self.above)}"
+        if value < self.least:
+            return f"must be at least {number(self.least)}"
+        if value >= self.below:
+            return f"must be less than {number(self.below)}"
+        return f"must be at most {number(self.most)}" if value > self.most else ""
+
+
+def hint(schema: Mapping[str, Any], *path: str) -> Hint:
+    """Find what a JSON schema says of a parameter; nothing where it has none of that name."""
+    part: Mapping[str, Any] = schema
+    told: dict[str, Any] = {}
+    for name in path:
+        told = {}
+        for option in _options(schema, part):
+            inner = option.get("properties", {}).get(name) or option.get("additionalProperties")
+            if isinstance(inner, dict):
+                told = dict(inner)
+                break
+        part = told
+    for option in _options(schema, part):
+        told = {**option, **told}
+    bounds = {
+        "above": told.get("exclusiveMinimum", -math.inf),
+        "least": told.get("minimum", -math.inf),
+        "below": told.get("exclusiveMaximum", math.inf),
+        "most": told.get("maximum", math.inf),
+    }
+    return Hint(told.get("description", ""), told.get("unit", ""), **bounds)
+
+
+def _options(schema: Mapping[str, Any], part: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return a part of a schema and what it may be: its references and alternatives."""
+    if "$ref" in part:
+        named = schema.get("$defs", {}).get(part["$ref"].rpartition("/")[2], {})
+        return [{**named, **part}]
+    more = (option for key in ("anyOf", "oneOf", "allOf") for option in part.get(key, []))
+    return [dict(part), *(inner for option in more for inner in _options(schema, option))]
+
+
+def factor_pairs(count: int, most: int = 4) -> list[tuple[int, int]]:
+    """Rows and columns whose product is `count`, nearest to a square first; the wider of two first."""
+    if count < 1:
+        return []
+    halves = [rows for rows in range(1, math.isqrt(count) + 1) if count % rows == 0]
+    pairs: list[tuple[int, int]] = []
+    for rows in reversed(halves):
+        pairs += dict.fromkeys([(rows, count // rows), (count // rows, rows)])
+    return pairs[:most]
+
+
+def frames_of(node: Node) -> int:
+    """Number of frames of a scan or stack; 0 where there is a single one."""
+    return math.prod(axis.size for axis in node.navigation_axes) if node.navigation_axes else 0
+
+
+def shape_told(rows: str, columns: str, frames: int) -> tuple[bool, str]:
+    """Whether rows × columns fit the frames, and the sentence that says so while somebody types."""
+    if not rows.strip() and not columns.strip():
+        return True, f"{frames} frames, as they are"
+    try:
+        shape = int(rows), int(columns)
+    except ValueError:
+        return False, f"two whole numbers whose product is {frames}"
+    product = shape[0] * shape[1]
+    if min(shape) < 1 or product != frames:
+        return False, f"{shape[0]} × {shape[1]} = {product}, but there are {frames} frames"
+    return True, f"{shape[0]} × {shape[1]} = {frames} frames"
+
+
+def axes_asked(node: Node, reshaped: bool) -> list[Axis]:
+    """Axes that a form asks about: as they will be once the scan has its shape."""
+    colours = node.colour_axes
+    axes = [axis for axis in node.axes if axis not in colours]
+    if not reshaped:
+        return axes
+    template = node.navigation_axes[0]
+    scan = [type(template)(name, 1, navigate=True) for name in SCAN_AXES]
+    return [*scan, *(axis for axis in axes if not axis.navigate)]
+
+
+def present_texts(axes: Iterable[Axis]) -> dict[str, str]:
+    """Return what a form shows of axes before anybody types: nothing for numbers that are only pixels."""
+    texts = {}
+    for axis in axes:
+        at = f"axes.{axis.name}."
+        texts[f"{at}name"] = axis.name
+        texts[f"{at}units"] = axis.units or ""
+        texts[f"{at}scale"] = f"{axis.scale:.12g}" if axis.calibrated else ""
+        texts[f"{at}{OFFSET}"] = f"{axis.offset:.12g}" if axis.calibrated else ""
+        texts[f"{at}{CENTER}"] = ""
+    return texts
+
+
+def parameters_of(
+    texts: Mapping[str, str], axes: Sequence[Axis], schema: Mapping[str, Any], frames: int
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Read a form.
+
+    Parameters
+    ----------
+    texts : mapping
+        What stands in each field.
+    axes : sequence of Axis
+        From `axes_asked`; what is unchanged of them is left out.
+    schema : mapping
+        JSON schema of the operation's parameters.
+    frames : int
+        Number of frames of the stack, 0 without one.
+
+    Returns
+    -------
+    parameters : dict
+        For the operation; without what nobody filled in.
+    problems : dict
+        What is wrong, by field; empty where all is well.
+    """
+    parameters: dict[str, Any] = {}
+    problems: dict[str, str] = {}
+    rows, columns = texts.get("rows", ""), texts.get("columns", "")
+    if rows.strip() or columns.strip():
+        fits, told = shape_told(rows, columns, frames)
+        if fits:
+            parameters[SHAPE] = [int(rows), int(columns)]
+        else:
+            problems[SHAPE] = told
+    changed = {axis.name: _axis_parameters(texts, axis, schema, problems) for axis in axes}
+    if any(changed.values()):
+        parameters["axes"] = {name: values for name, values in changed.items() if values}
+    for name in NUMBERS:
+        value = _number(texts, name, hint(schema, name), problems)
+        if value is not None:
+            parameters[name] = value
+    if (counting := ACQUISITIONS[texts.get(COUNTING, "")]) is not None:
+        parameters[COUNTING] = counting
+    if not parameters and not problems:
+        problems[""] = "Fill in what is known; nothing has been changed yet."
+    return parameters, problems
+
+
+def _axis_parameters(
+    texts: Mapping[str, str], axis: Axis, schema: Mapping[str, Any], problems: dict[str, str]
+) -> dict[str, Any]:
+    """Read what is told of one axis, without what is as it was."""
+    at, present = f"axes.{axis.name}.", present_texts([axis])
+    told: dict[str, Any] = {}
+    for part in ("scale", OFFSET, CENTER):
+        field = f"{at}{part}"
+        if texts.get(field, "").strip() != present[field]:
+            value = _number(texts, field, hint(schema, "axes", axis.name, part), problems)
+            told.update({} if value is None else {part: value})
+    for part in ("name", "units"):
+        text = texts.get(f"{at}{part}", "").strip()
+        if text and text != present[f"{at}{part}"]:
+            told[part] = text
+    if "scale" in told and told["scale"] == 0:
+        problems[f"{at}scale"] = "must not be 0"
+    if {"scale", OFFSET, CENTER} & told.keys() and not texts.get(f"{at}units", "").strip():
+        problems[f"{at}units"] = "units? Without them the axis stays uncalibrated"
+    return told
+
+
+def _number(
+    texts: Mapping[str, str], field: str, told: Hint, problems: dict[str, str]
+) -> float | None:
+    """Return the number in a field, None where there is none; what is wrong goes to `problems`."""
+    text = texts.get(field, "").strip()
+    if not text:
+        return None
+    try:
+        value = float(text.replace(",", ".").replace("−", "-"))
+    except ValueError:
+        value = math.nan
+    problem = told.problem(value) if math.isfinite(value) else f"{text!r} is no number"
+    if problem:
+        problems[field] = problem
+    return value
+
+
+def problems_told(detail: str, fields: Iterable[str]) -> dict[str, str]:
+    """Put what the service refused beside the fields it names; "" for what it says of none."""
+    problems: dict[str, str] = {}
+    known = sorted(fields, key=len, reverse=True)
+    for sentence in re.split(r"; (?=[a-z_]+[.:])", detail.removeprefix(f"{OPERATION}: ")):
+        where = sentence.partition(": ")[0]
+        field = next((f for f in known if where == f or where.startswith(f"{f}.")), None)
+        if field is None:
+            field = next((f for f in known if re.search(rf"(?<![\w.]){re.escape(f)}(?![\w])", sentence)), "")
+        text = sentence.partition(": ")[2] if where == field or where.startswith(f"{field}.") else sentence
+        problems[field] = "; ".join(filter(None, (problems.get(field), text or sentence)))
+    return problems
