@@ -28,13 +28,13 @@ SHARED = Path(__file__).parents[2] / "shared" / "data"
 KEY = "secret"
 
 NAMES = {0: (), 1: ("x",), 2: ("y", "x"), 3: ("t", "y", "x")}
-SIGNAL_NAMES = {0: (), 1: ("E",), 2: ("ky", "kx")}
+SIGNAL_NAMES = {0: (), 1: ("E",), 2: ("ky", "kx"), 3: ("ky", "kx", "colour")}
 
 
 def encoded(shape, dtype=np.uint16):
     """Every number says where it stands, and none repeats along an axis."""
     grid = np.indices(shape).reshape(len(shape), -1)
-    weights = np.array([17, 29, 43, 61, 97][-len(shape) :])[:, None]
+    weights = np.array([11, 17, 29, 43, 61, 97][-len(shape) :])[:, None]
     values = (grid * weights).sum(axis=0) % 251 + (grid[0] * 7 % 13 if len(shape) else 0)
     return values.reshape(shape).astype(dtype)
 

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import source_files as write
 
+from tiled_spyde import labels
 from tiled_spyde.errors import SourceError
-from tiled_spyde.sources import calibration, open_source
-from tiled_spyde.sources.calibration import clean_units, describe
+from tiled_spyde.labels import clean_units
+from tiled_spyde.sources import open_source
+from tiled_spyde.sources.calibration import describe
 from tiled_spyde.sources.metadata import to_json, with_mapped
 
 
@@ -185,5 +187,5 @@ def test_metadata_that_readers_map_is_merged():
 
 
 def test_examples_in_docstrings():
-    assert doctest.testmod(calibration).attempted
-    assert not doctest.testmod(calibration).failed
+    assert doctest.testmod(labels).attempted
+    assert not doctest.testmod(labels).failed

@@ -9,10 +9,13 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from tiled_spyde.errors import InvalidOperation
+from tiled_spyde.slices import index_of, number_of
 
 if TYPE_CHECKING:
-    from tiled_spyde.operations.base import FrameFunction, Operation
-    from tiled_spyde.signals import SignalInfo
+    from numpy.typing import NDArray
+
+    from tiled_spyde.operations.base import FrameFunction, FrameNumbers, Operation
+    from tiled_spyde.signals import Index, SignalInfo
     from tiled_spyde.sources import Root
 
 MAX_STEPS = 64
@@ -56,6 +59,47 @@ class Recipe:
         if self.parent is None or self.operation is None:
             raise InvalidOperation("A root has no operation.")
         return self.operation.function(self.parent.info)
+
+    @property
+    def is_view(self) -> bool:
+        """Whether the last step only looks differently at the numbers of its parent."""
+        return self.operation is not None and self.operation.locality == "slice"
+
+    @cached_property
+    def stored(self) -> bool:
+        """Whether all numbers stand in the file as they are: no step computes any."""
+        return self.parent is None or (self.is_view and self.parent.stored)
+
+    @cached_property
+    def array(self) -> Recipe:
+        """Recipe of the very same array: without the last steps that move no frame."""
+        moved = not self.is_view or self.frames is not None
+        return self if moved or self.parent is None else self.parent.array
+
+    def below(self, index: Index) -> Index:
+        """Position of the parent's frame that a view has at `index`."""
+        if self.frames is None or self.parent is None:
+            return index
+        number = self.frames(number_of(index, self.info.navigation_shape))
+        return index_of(number, self.parent.info.navigation_shape)
+
+    @cached_property
+    def rearranged(self) -> bool:
+        """Whether frames stand elsewhere than in the root."""
+        return self.frames is not None or (self.parent is not None and self.parent.rearranged)
+
+    def root_numbers(self, numbers: NDArray[Any]) -> NDArray[Any]:
+        """Return, for positions by their numbers in array order, the numbers of the root's frames."""
+        if self.parent is None:
+            return numbers
+        return self.parent.root_numbers(numbers if self.frames is None else self.frames(numbers))
+
+    @cached_property
+    def frames(self) -> FrameNumbers | None:
+        """Which of the parent's frames stand where, by their numbers; None where each stays in its place."""
+        if self.parent is None or self.operation is None:
+            return None
+        return self.operation.frames(self.parent.info)
 
     @cached_property
     def seconds(self) -> float:

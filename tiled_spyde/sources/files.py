@@ -9,6 +9,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from tiled_spyde.errors import SourceChanged, SourceError
+from tiled_spyde.labels import plain_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -63,7 +64,7 @@ class File:
             ) from error
         if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
             raise SourceError("it is not a regular file. Name a data file.")
-        name = plain_text(path.relative_to(folder).as_posix())
+        name = plain_text(os.path.relpath(path, folder))
         is_folder = stat.S_ISDIR(found.st_mode)
         return cls(path, name, *_stamp(found), is_folder)
 
@@ -104,11 +105,6 @@ class File:
 
 def _stamp(found: os.stat_result) -> tuple[int, int, int, int]:
     return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
-
-
-def plain_text(text: object) -> str:
-    """Return `text` with what is no Unicode replaced: names of files and fields can be any bytes."""
-    return str(text).encode("utf-8", "replace").decode()
 
 
 def digest(files: Iterable[File]) -> str:

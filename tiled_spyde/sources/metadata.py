@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tiled_spyde.sources.files import plain_text
+from tiled_spyde.labels import plain_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -143,3 +143,7 @@ class _FramesLater:
     def read(self, index: Index, region: Region = ()) -> NDArray[Any]:
         """Return ``frame[region]`` at `index`; see `tiled_spyde.signals.FrameReader`."""
         return self._later.root(self._number).reader.read(index, region)
+
+    def read_region(self, positions: Region, region: Region = ()) -> NDArray[Any]:
+        """Return many frames at once; see `tiled_spyde.signals.RegionReader`."""
+        return self._later.root(self._number).reader.read_region(positions, region)
