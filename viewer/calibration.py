@@ -1,22 +1,23 @@
 """What a calibration form says → parameters of the operation. Pure: no Qt, no HTTP.
 
 A form is a mapping of field to text. Fields are named as the service names them in its errors:
-``navigation_shape``, ``axes.kx.scale``, ``beam_energy``.
+``navigation_shape``, ``axes.kx.scale``, ``beam_energy``; the two numbers of the shape are `rows` and `columns`.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from viewer.nodes import Axis
 from viewer.readout import number
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from viewer.nodes import Axis, Node
+    from viewer.nodes import Node
 
 OPERATION = "calibrate"
 SHAPE, NAME = "navigation_shape", "name"
@@ -25,11 +26,15 @@ SCAN_AXES = ("y", "x")
 NUMBERS = {
     "beam_energy": ("Beam energy", "keV"),
     "camera_length": ("Camera length", "mm"),
+    "pixel_size": ("Detector pixel", "µm"),
     "scan_rotation": ("Scan rotation", "°"),
 }
+# Frames that are no part of the scan: before it, behind each row, after it.
+FIRST, FLYBACK, REST = "first_frame", "flyback", "leave_rest"
 COUNTING = "counting"
 ACQUISITIONS = {"": None, "counting": True, "integrating": False}
 OFFSET, CENTER = "offset", "center"
+PARTS = ("name", "scale", "units", OFFSET, CENTER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +99,8 @@ def factor_pairs(count: int, most: int = 4) -> list[tuple[int, int]]:
     pairs: list[tuple[int, int]] = []
     for rows in reversed(halves):
         pairs += dict.fromkeys([(rows, count // rows), (count // rows, rows)])
-    return pairs[:most]
+    # A line is no scan, unless there is nothing else.
+    return [pair for pair in pairs if 1 not in pair][:most] or pairs[:most]
 
 
 def frames_of(node: Node) -> int:
@@ -102,29 +108,53 @@ def frames_of(node: Node) -> int:
     return math.prod(axis.size for axis in node.navigation_axes) if node.navigation_axes else 0
 
 
-def shape_told(rows: str, columns: str, frames: int) -> tuple[bool, str]:
-    """Whether rows × columns fit the frames, and the sentence that says so while somebody types."""
-    if not rows.strip() and not columns.strip():
-        return True, f"{frames} frames, as they are"
+def shape_told(texts: Mapping[str, str], frames: int) -> tuple[bool, str]:
+    """Whether rows × columns fit the frames, and the sentence that says so while somebody types.
+
+    Parameters
+    ----------
+    texts : mapping
+        What stands in `rows`, `columns`, `first_frame`, `flyback` and `leave_rest`.
+    frames : int
+        How many there are.
+    """
+    told = [texts.get(name, "").strip() for name in ("rows", "columns", FIRST, FLYBACK)]
+    if not told[0] and not told[1]:
+        left_out = any(told[2:]) or bool(texts.get(REST))
+        return not left_out, "rows and columns?" if left_out else f"{frames} frames, as they are"
     try:
-        shape = int(rows), int(columns)
+        rows, columns, first, flyback = (int(text or 0) for text in told)
     except ValueError:
-        return False, f"two whole numbers whose product is {frames}"
-    product = shape[0] * shape[1]
-    if min(shape) < 1 or product != frames:
-        return False, f"{shape[0]} × {shape[1]} = {product}, but there are {frames} frames"
-    return True, f"{shape[0]} × {shape[1]} = {frames} frames"
+        return False, f"whole numbers; there are {frames} frames"
+    if min(rows, columns) < 1 or min(first, flyback) < 0:
+        return False, f"rows and columns whose product is {frames}"
+    # Behind the last row the beam may have stopped without flying back.
+    needed = first + rows * (columns + flyback) - flyback
+    what = f"{rows} × {columns} = {rows * columns}"
+    if needed != rows * columns:
+        what += f", with what is left out {needed}"
+    if needed in (frames, frames - flyback) or (needed < frames and texts.get(REST)):
+        return True, f"{what} frames" if needed == frames else f"{what} of {frames} frames"
+    return False, f"{what}, but there are {frames} frames"
 
 
 def axes_asked(node: Node, reshaped: bool) -> list[Axis]:
-    """Axes that a form asks about: as they will be once the scan has its shape."""
-    colours = node.colour_axes
-    axes = [axis for axis in node.axes if axis not in colours]
+    """Axes that a form asks about: as they will be called once the scan has its shape."""
+    axes = [axis for axis in node.axes if axis not in node.colour_axes]
     if not reshaped:
         return axes
-    template = node.navigation_axes[0]
-    scan = [type(template)(name, 1, navigate=True) for name in SCAN_AXES]
-    return [*scan, *(axis for axis in axes if not axis.navigate)]
+    scan = [Axis(name, 1, navigate=True) for name in SCAN_AXES]
+    taken = {*SCAN_AXES, *(axis.name for axis in node.signal_axes)}
+    signal = [axis for axis in axes if not axis.navigate]
+    return [*scan, *(replace(axis, name=_unused(axis.name, taken)) for axis in signal)]
+
+
+def _unused(name: str, taken: set[str]) -> str:
+    """Return what the service calls a signal axis whose name the scan takes: ``kx`` for ``x``."""
+    if name not in SCAN_AXES:
+        return name
+    candidates = (f"k{name}", *(f"k{name}_{number}" for number in range(2, 9)))
+    return next(candidate for candidate in candidates if candidate not in taken)
 
 
 def present_texts(axes: Iterable[Axis]) -> dict[str, str]:
@@ -138,6 +168,28 @@ def present_texts(axes: Iterable[Axis]) -> dict[str, str]:
         texts[f"{at}{OFFSET}"] = f"{axis.offset:.12g}" if axis.calibrated else ""
         texts[f"{at}{CENTER}"] = ""
     return texts
+
+
+def carried_texts(texts: Mapping[str, str], old: Sequence[Axis], new: Sequence[Axis]) -> dict[str, str]:
+    """What was typed, under the names that axes have once the scan has another shape.
+
+    Parameters
+    ----------
+    texts : mapping
+        What stands in each field.
+    old, new : sequence of Axis
+        From `axes_asked`, before and after. Signal axes are the same ones under other names; the axes of a
+        scan are others.
+    """
+    carried = {path: text for path, text in texts.items() if not path.startswith("axes.")}
+    present = present_texts(old)
+    signal = [[axis for axis in axes if not axis.navigate] for axes in (old, new)]
+    for before, after in zip(*signal, strict=True):
+        for part in PARTS:
+            path = f"axes.{before.name}.{part}"
+            if path in texts and texts[path] != present[path]:
+                carried[f"axes.{after.name}.{part}"] = texts[path]
+    return carried
 
 
 def parameters_of(
@@ -165,13 +217,14 @@ def parameters_of(
     """
     parameters: dict[str, Any] = {}
     problems: dict[str, str] = {}
-    rows, columns = texts.get("rows", ""), texts.get("columns", "")
-    if rows.strip() or columns.strip():
-        fits, told = shape_told(rows, columns, frames)
-        if fits:
-            parameters[SHAPE] = [int(rows), int(columns)]
-        else:
-            problems[SHAPE] = told
+    fits, told = shape_told(texts, frames)
+    if not fits:
+        problems[SHAPE] = told
+    elif texts.get("rows", "").strip():
+        parameters[SHAPE] = [int(texts["rows"]), int(texts["columns"])]
+        left_out = {name: int(texts.get(name, "").strip() or 0) for name in (FIRST, FLYBACK)}
+        parameters |= {name: count for name, count in left_out.items() if count}
+        parameters |= {REST: True} if texts.get(REST) else {}
     changed = {axis.name: _axis_parameters(texts, axis, schema, problems) for axis in axes}
     if any(changed.values()):
         parameters["axes"] = {name: values for name, values in changed.items() if values}

@@ -89,11 +89,13 @@ class Library(QtCore.QObject):
 
     def find(self, path: Path) -> Node | None:
         """Return a node as it was listed last."""
-        tree = next((tree for trees in self._trees_at(path) for tree in trees if tree.path == path[:-1]), None)
+        tree = self.tree(path[:-1])
         return tree.node(path[-1]) if tree else None
 
-    def _trees_at(self, path: Path) -> Iterator[tuple[Tree, ...]]:
-        return (self.trees[path[:length]] for length in range(len(path)) if path[:length] in self.trees)
+    def tree(self, path: Path) -> Tree | None:
+        """Return a tree as it was listed last."""
+        above = (self.trees.get(path[:length], ()) for length in range(len(path) + 1))
+        return next((tree for trees in above for tree in trees if tree.path == path), None)
 
     # What is asked for
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from pyqtgraph.Qt import QtCore
 
-from viewer.calibration import OPERATION
+from viewer.calibration import OPERATION, SHAPE
 from viewer.errors import Forbidden, Refused, Unauthorised
+from viewer.nodes import NAVIGATOR
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -83,9 +85,20 @@ class Maker(QtCore.QObject):
                 self.possible.emit(self.why_not(self._tree))
             self.refused.emit(str(error), isinstance(error, Refused) and error.status == TAKEN)
 
-        self._fetcher.call(
-            MAKER, lambda: self._service.make_node(tree, "root", OPERATION, parameters, name), came
-        )
+        self._fetcher.call(MAKER, lambda: self._make(tree, parameters, name), came)
+
+    def _make(self, tree: Path, parameters: Mapping[str, Any], name: str | None) -> Node:
+        """In the calling thread: make the node, and where the scan has another shape a map to point into."""
+        made = self._service.make_node(tree, "root", OPERATION, parameters, name)
+        try:
+            navigator = self._service.node((*tree, NAVIGATOR)) if SHAPE in parameters else None
+            if navigator is not None and navigator.operations:
+                operation, told = navigator.operations[-1], json.loads(navigator.parameters[-1])
+                own = f"{made.name}_{NAVIGATOR}"
+                self._service.make_node(tree, made.name, operation, told, own)
+        except (Refused, Forbidden):
+            pass  # then the navigator of the file is pointed into
+        return made
 
     def _operations_came(self, operations: Any, error: ServiceError | None) -> None:
         self._asked = False

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 
 COLOUR = "colour"
+NAVIGATOR = "navigator"
 
 
 class Kind(StrEnum):
@@ -228,6 +229,19 @@ class Tree:
     def node(self, name: str) -> Node | None:
         """Return the node called `name`, or None."""
         return next((node for node in self.nodes if node.name == name), None)
+
+    def navigator_of(self, node: Node) -> Node | None:
+        """Find the map to point into for a node: over its own scan where there is one, else the tree's.
+
+        A stack that was given its shape has a navigator of its own beside the one of the file.
+        """
+        if not node.navigation_axes:
+            return None
+        scan = tuple(axis.size for axis in node.navigation_axes)
+        maps = [other for other in self.nodes if other.kind is Kind.MAP and other.error is None and other.axes]
+        named = [other for other in maps if other.name.endswith(NAVIGATOR)]
+        named.sort(key=lambda other: (other.shape != scan, other.name != NAVIGATOR))
+        return next(iter(named), None)
 
     @property
     def root(self) -> Node | None:

@@ -261,9 +261,8 @@ class Session(QtCore.QObject):
 
     def _navigator_of(self, node: Node) -> Node | None:
         """Find the map to point into for a node."""
-        navigator = self.find((*node.tree, "navigator")) if node.navigation_axes else None
-        usable = navigator is not None and navigator.kind is Kind.MAP and navigator.error is None
-        return navigator if usable else None
+        tree = self.library.tree(node.tree)
+        return tree.navigator_of(node) if tree else None
 
     def _choose_navigator(self, node: Node) -> None:
         """Keep the navigator while its key stays; another one waits until the first frame is there."""

@@ -123,6 +123,10 @@ QLineEdit {{ background: {t.field}; color: {t.text}; border: 1px solid {t.border
     selection-color: {t.window}; }}
 QLineEdit:focus {{ border-color: {t.accent}; }}
 QLineEdit[wrong="true"] {{ border-color: {t.bad}; }}
+QCheckBox {{ color: {t.text}; spacing: 6px; }}
+QCheckBox::indicator {{ width: 13px; height: 13px; border: 1px solid {t.border}; border-radius: 3px;
+    background: {t.field}; }}
+QCheckBox::indicator:checked {{ background: {t.accent}; border-color: {t.accent}; }}
 QLabel#wrong {{ color: {t.bad}; font-size: 8pt; }}
 QScrollArea, QWidget#form {{ background: {t.panel}; }}
 QProgressBar {{ background: {t.field}; border: none; border-radius: 2px; }}

@@ -11,11 +11,15 @@ from viewer.calibration import (
     ACQUISITIONS,
     CENTER,
     COUNTING,
+    FIRST,
+    FLYBACK,
     NAME,
     NUMBERS,
     OFFSET,
+    REST,
     SHAPE,
     axes_asked,
+    carried_texts,
     factor_pairs,
     frames_of,
     hint,
@@ -34,7 +38,7 @@ if TYPE_CHECKING:
     from viewer.theme import Theme
 
 ORIGINS = {OFFSET: "first pixel is", CENTER: "0 is at pixel"}
-UNITS = ("nm", "µm", "Å", "pm", "1/nm", "1/Å", "mrad", "eV", "keV", "nm", "s", "°")
+UNITS = ("nm", "µm", "Å", "pm", "1/nm", "1/Å", "mrad", "eV", "keV", "s", "°")
 WIDTH = 430
 
 
@@ -52,7 +56,9 @@ class CalibratePanel(Panel):
         self._node: Node | None = None
         self._schema: Mapping[str, Any] = {}
         self._typed: dict[str, str] = {}
+        self._scans: dict[bool, dict[str, str]] = {}
         self._asked: list[Axis] = []
+        self.rest: QtWidgets.QCheckBox | None = None
         self.title = Title()
         self.make_button, self.close_button = QtWidgets.QPushButton("Make node"), QtWidgets.QPushButton("Close")
         self.trouble = _problem_line()
@@ -69,7 +75,7 @@ class CalibratePanel(Panel):
     def ask(self, node: Node, schema: Mapping[str, Any]) -> None:
         """Ask about the root of a tree; what was typed about the same one is still there."""
         if node.tree != self.tree or node != self._node or schema != self._schema:
-            self._typed = self._texts() if node.tree == self.tree else {}
+            self._typed, self._scans = {}, {}
             self.tree, self._node, self._schema = node.tree, node, schema
             self._build()
         self.title.say("Calibrate", "/".join(self.tree))
@@ -91,8 +97,7 @@ class CalibratePanel(Panel):
     def made(self) -> None:
         """The node was made: nothing is left to be told."""
         self._ready()
-        self._node, self._typed = None, {}
-        self.tree = ()
+        self._node, self.tree = None, ()
         self.closed.emit()
 
     def refused(self, reason: str, name_taken: bool = False) -> None:
@@ -124,7 +129,7 @@ class CalibratePanel(Panel):
         self.column.addWidget(scroll, 1)
         self.column.addWidget(self.trouble)
         self.column.addLayout(row)
-        self.setMinimumWidth(WIDTH)
+        self.setFixedWidth(WIDTH)
 
     def _build(self) -> None:
         """Make the fields for the present node, filled with what it says and what was typed."""
@@ -135,7 +140,7 @@ class CalibratePanel(Panel):
         inside.setObjectName("form")
         self._column = QtWidgets.QVBoxLayout(inside)
         self._column.setContentsMargins(0, 0, 6, 0)
-        self.fields, self.problems = {}, {"": self.trouble}
+        self.fields, self.problems, self.rest = {}, {"": self.trouble}, None
         self.suggestions, self.shape_line = QtWidgets.QHBoxLayout(), QtWidgets.QLabel()
         self.shape_line.setObjectName("dim")
         frames = frames_of(node)
@@ -178,8 +183,31 @@ class CalibratePanel(Panel):
             self.suggestions.addWidget(button)
         self.suggestions.addStretch(1)
         self._column.addLayout(self.suggestions)
+        self._add_left_out()
         self.problems[SHAPE] = self.problems["rows"]
         self._column.addWidget(self.problems[SHAPE])
+
+    def _add_left_out(self) -> None:
+        """Frames that are no part of the scan, where the service can leave them out."""
+        self.rest = QtWidgets.QCheckBox("rest")
+        row = QtWidgets.QHBoxLayout()
+        row.addWidget(QtWidgets.QLabel("Leave out: first"))
+        for name, text in ((FIRST, ""), (FLYBACK, "per row")):
+            field = self._field(name, "", hint(self._schema, name).text)
+            field.setPlaceholderText("0")
+            field.setMaximumWidth(52)
+            field.textChanged.connect(lambda _text: self._check_shape())
+            if text:
+                row.addWidget(QtWidgets.QLabel(text))
+            row.addWidget(field)
+            self.problems[name] = self.problems["rows"]
+        self.rest.setChecked(bool(self._typed.get(REST)))
+        self.rest.setToolTip(hint(self._schema, REST).text)
+        self.rest.toggled.connect(lambda _checked: self._check_shape())
+        row.addWidget(self.rest)
+        row.addStretch(1)
+        if FLYBACK in self._schema.get("properties", {}):
+            self._column.addLayout(row)
 
     def _add_axes(self) -> None:
         self._column.addWidget(heading("Axes"))
@@ -203,7 +231,7 @@ class CalibratePanel(Panel):
         for column, part in enumerate(("name", "scale", "units")):
             field = self._axis_field(axis, part, present, wrong)
             grid.addWidget(field, row, column)
-        completer = QtWidgets.QCompleter(list(dict.fromkeys(UNITS)), self)
+        completer = QtWidgets.QCompleter(list(UNITS), self)
         self.fields[f"{at}units"].setCompleter(completer)
         origin, values = Choice(), QtWidgets.QStackedWidget()
         for part, text in ORIGINS.items():
@@ -231,7 +259,10 @@ class CalibratePanel(Panel):
 
     def _add_instrument(self) -> None:
         self._column.addWidget(heading("Instrument"))
+        offered = self._schema.get("properties", NUMBERS)
         for name, (label, unit) in NUMBERS.items():
+            if name not in offered:
+                continue
             told = hint(self._schema, name)
             field = self._field(name, "", told.text)
             field.setPlaceholderText(told.unit or unit)
@@ -249,6 +280,7 @@ class CalibratePanel(Panel):
     def _field(self, path: str, text: str, tip: str) -> QtWidgets.QLineEdit:
         """Make a field, and the line below it that says what is wrong."""
         field = self.fields[path] = QtWidgets.QLineEdit(self._typed.get(path, text))
+        field.setCursorPosition(0)  # the beginning of a long number is what counts
         field.setToolTip(tip)
         field.setMinimumWidth(40)
         field.setAccessibleName(path)
@@ -259,17 +291,21 @@ class CalibratePanel(Panel):
 
     def _texts(self) -> dict[str, str]:
         texts = {path: field.text() for path, field in self.fields.items()}
-        return {**texts, COUNTING: self.counting.currentData() or ""} if texts else {}
+        if texts:
+            texts[COUNTING] = self.counting.currentData() or ""
+            texts[REST] = "yes" if self.rest is not None and self.rest.isChecked() else ""
+        return texts
 
     def _check_shape(self) -> None:
         """While somebody types: do rows × columns fit the frames?"""
         if self._node is None or "rows" not in self.fields:
             return
-        rows, columns = self.fields["rows"].text(), self.fields["columns"].text()
-        fits, told = shape_told(rows, columns, frames_of(self._node))
-        self.shape_line.setText(f"{told} ✓" if fits and rows.strip() else told)
+        texts = self._texts()
+        fits, told = shape_told(texts, frames_of(self._node))
+        both = bool(texts["rows"].strip() and texts["columns"].strip())
+        self.shape_line.setText(f"{told} ✓" if fits and both else told)
         for side in ("rows", "columns"):
-            _mark(self.fields[side], not fits and bool(rows.strip() and columns.strip()))
+            _mark(self.fields[side], both and not fits)
 
     def _take_shape(self, rows: int, columns: int, *_: object) -> None:
         self.fields["rows"].setText(str(rows))
@@ -283,11 +319,19 @@ class CalibratePanel(Panel):
         rows, columns = self.fields["rows"].text().strip(), self.fields["columns"].text().strip()
         asked = axes_asked(self._node, bool(rows and columns))
         if asked != self._asked:
-            self._typed = {**self._typed, **self._texts()}
+            texts = self._texts()
+            shaped = bool(rows and columns)
+            self._scans[not shaped] = self._scan_texts(texts)
+            self._typed = {**carried_texts(texts, self._asked, asked), **self._scans.get(shaped, {})}
             focus = self.focusWidget()
             path = next((path for path, field in self.fields.items() if field is focus), "columns")
             # Later: the field that says so is about to be replaced.
             QtCore.QTimer.singleShot(0, partial(self._build_again, path))
+
+    def _scan_texts(self, texts: Mapping[str, str]) -> dict[str, str]:
+        """What was typed about the axes of the scan, which come back with its shape."""
+        scan = tuple(f"axes.{axis.name}." for axis in self._asked if axis.navigate)
+        return {path: text for path, text in texts.items() if path.startswith(scan)}
 
     def _build_again(self, focus: str) -> None:
         self._build()
