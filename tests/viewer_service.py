@@ -109,6 +109,12 @@ def unreadable(reason: str) -> PinnedMap:
     return PinnedMap({}, metadata={"attributes": attributes}, specs=[Spec("UnreadableFile")])
 
 
+def failed(reason: str) -> PinnedMap:
+    """A node whose recipe no longer fits: an empty container with its reason."""
+    attributes = {"state": "failed", "error": reason, "parent": "root", "recipe": [], "key": ""}
+    return PinnedMap({}, metadata={"attributes": attributes}, specs=[Spec("SignalNode")])
+
+
 def encoded(*shape: int, dtype: str = "<u2") -> np.ndarray:
     """Every pixel is another number, so a wrong frame, row or column is visible."""
     return np.arange(np.prod(shape)).reshape(shape).astype(dtype)
