@@ -104,8 +104,15 @@ def test_signal_axes_give_way_to_those_of_the_scan():
 
 def test_only_what_was_changed_is_sent():
     texts = present_texts([ENERGY])
-    assert parameters_of(texts, [ENERGY], SCHEMA, 0)[1] == {"": "Fill in what is known; nothing has been changed yet."}
-    texts |= {"axes.Energy.scale": "0,2", "beam_energy": "300", "counting": "counting", "scan_rotation": "−12.5"}
+    assert parameters_of(texts, [ENERGY], SCHEMA, 0)[1] == {
+        "": "Fill in what is known; nothing has been changed yet."
+    }
+    texts |= {
+        "axes.Energy.scale": "0,2",
+        "beam_energy": "300",
+        "counting": "counting",
+        "scan_rotation": "−12.5",
+    }
     parameters, problems = parameters_of(texts, [ENERGY], SCHEMA, 0)
     assert problems == {}
     assert parameters == {

@@ -98,7 +98,9 @@ def test_a_stack_of_them_is_pointed_into(qtbot, window, server):
     settle(qtbot, window, (3,))
     np.testing.assert_array_equal(window.signal.picture.raw, RGB8[3])
     frames = [url for url in server.traffic.data() if "/zarr/v3/stack.tif/signal/root@0a/c/3/" in url]
-    assert frames == ["/zarr/v3/stack.tif/signal/root@0a/c/3/0/0/0?"], "one frame is one chunk, colours and all"
+    assert frames == ["/zarr/v3/stack.tif/signal/root@0a/c/3/0/0/0?"], (
+        "one frame is one chunk, colours and all"
+    )
 
 
 def test_a_large_one_refines_where_it_is_looked_at(qtbot, window):

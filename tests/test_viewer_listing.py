@@ -233,7 +233,9 @@ class TestKeyboard:
         for _ in range(40):
             qtbot.keyClick(window.tree.list, Key.Key_Down)
         qtbot.waitUntil(lambda: window.session.state.node.path[0].startswith("scan_") and shown(window))
-        scans = {url.partition("scan_")[2].partition("/")[0] for url in server.traffic.data() if "/scan_" in url}
+        scans = {
+            url.partition("scan_")[2].partition("/")[0] for url in server.traffic.data() if "/scan_" in url
+        }
         assert scans == {"29.hspy"}
 
     def test_what_is_looked_for_is_found_by_name_and_by_title(self, qtbot, window, server):
@@ -242,13 +244,17 @@ class TestKeyboard:
         put(server, "other.mrc", item=PinnedMap(
             {"signal": diffraction_scan()}, metadata={"attributes": {"state": "ready", "title": "GOLD on carbon"}}
         ))  # fmt: skip
-        qtbot.waitUntil(lambda: ("folder", "silver.mrc") in window.tree.items and ("other.mrc",) in window.tree.items)
+        qtbot.waitUntil(
+            lambda: ("folder", "silver.mrc") in window.tree.items and ("other.mrc",) in window.tree.items
+        )
         items, finder = window.tree.items, window.tree.finder
         qtbot.keyClick(window, Key.Key_F, QtCore.Qt.ControlModifier)
         qtbot.keyClicks(finder.box, "gold")
         visible = {"folder": False, "folder/gold.mrc": False, "folder/Gold again.mrc": False, "other.mrc": False,
                    "folder/silver.mrc": True, "a scan.hspy": True}  # fmt: skip
-        qtbot.waitUntil(lambda: {path: items[tuple(path.split("/"))].isHidden() for path in visible} == visible)
+        qtbot.waitUntil(
+            lambda: {path: items[tuple(path.split("/"))].isHidden() for path in visible} == visible
+        )
         assert finder.line.text() == "3 of 5 files"
         assert items["folder",].isExpanded()
         qtbot.keyClick(finder.box, Key.Key_Down)
@@ -353,9 +359,9 @@ class TestRows:
         assert row_of(Entry(("a",), Sort.FILE), (Tree(("a", "signal")),)).detail == "empty"
 
     def test_a_tree_of_ten_thousand_nodes_makes_its_rows_quickly(self):
-        from test_viewer_view_state import make_node
-
         from dataclasses import replace
+
+        from test_viewer_view_state import make_node
 
         root = make_node((3, 3), (4, 4))
         nodes = [replace(root, path=(*root.tree, f"n{n}"), parent="root") for n in range(10_000)]

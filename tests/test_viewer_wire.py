@@ -271,3 +271,48 @@ def test_timeouts_are_unreachable(stand_in):
         service.close()
     finally:
         stand_in.traffic.delays.clear()
+
+
+@pytest.mark.parametrize(
+    ("given", "base"),
+    [
+        ("https://host/spyde/", "https://host/spyde"),
+        ("https://host/spyde", "https://host/spyde"),
+        ("https://host/spyde/api/v1", "https://host/spyde"),
+        ("https://host/spyde/api/v1/?api_key=k", "https://host/spyde"),
+        ("https://host/spyde/api", "https://host/spyde"),
+        ("https://host/spyde/ui", "https://host/spyde"),
+        ("https://host/spyde/ui/?api_key=k", "https://host/spyde"),
+        ("https://host/spyde/ui/browse/scan.hspy/signal", "https://host/spyde"),
+        ("https://host/a/b/ui/", "https://host/a/b"),
+        ("https://host/build/quit", "https://host/build/quit"),
+        ("host:8000", "http://host:8000"),
+        ("http://host:8000/ui/", "http://host:8000"),
+    ],
+)
+def test_what_is_pasted_behind_the_service_is_left_away(given, base):
+    service = Service(given)
+    assert service.url == base
+    service.close()
+
+
+@pytest.mark.parametrize("behind", ["", "/", "/api/v1", "/ui/"])
+def test_everything_goes_below_the_sub_path(behind):
+    """A proxy that serves the service at /spyde/: nothing is asked beside it, and frames come."""
+    from starlette.applications import Starlette
+    from starlette.routing import Mount
+
+    server = StandIn(file(signal=diffraction_scan()), api_key="opensesame")
+    server.app = server.traffic.middleware(Starlette(routes=[Mount("/spyde", app=server.app)]))
+    server.start()
+    service = Service(f"{server.url}/spyde{behind}", "opensesame")
+    try:
+        (found,) = listed(service).values()
+        frame = service.fetch(select(found.root, 3, 4, None, None))
+        np.testing.assert_array_equal(frame, encoded(5, 7, 6, 9)[3, 4])
+        assert service.about()["api_version"] == 0
+        assert len(server.traffic.requests) >= 4
+        assert all(url.startswith(("/spyde/api/v1/", "/spyde/zarr/")) for url in server.traffic.requests)
+    finally:
+        service.close()
+        server.stop()

@@ -104,12 +104,12 @@ def factor_pairs(count: int, most: int = 4) -> list[tuple[int, int]]:
 
 
 def frames_of(node: Node) -> int:
-    """Number of frames of a scan or stack; 0 where there is a single one."""
+    """Return the number of frames of a scan or stack; 0 where there is a single one."""
     return math.prod(axis.size for axis in node.navigation_axes) if node.navigation_axes else 0
 
 
 def shape_told(texts: Mapping[str, str], frames: int) -> tuple[bool, str]:
-    """Whether rows × columns fit the frames, and the sentence that says so while somebody types.
+    """Return whether rows × columns fit the frames, and the sentence that says so while somebody types.
 
     Parameters
     ----------
@@ -171,7 +171,7 @@ def present_texts(axes: Iterable[Axis]) -> dict[str, str]:
 
 
 def carried_texts(texts: Mapping[str, str], old: Sequence[Axis], new: Sequence[Axis]) -> dict[str, str]:
-    """What was typed, under the names that axes have once the scan has another shape.
+    """Return what was typed, under the names that axes have once the scan has another shape.
 
     Parameters
     ----------
@@ -261,9 +261,7 @@ def _axis_parameters(
     return told
 
 
-def _number(
-    texts: Mapping[str, str], field: str, told: Hint, problems: dict[str, str]
-) -> float | None:
+def _number(texts: Mapping[str, str], field: str, told: Hint, problems: dict[str, str]) -> float | None:
     """Return the number in a field, None where there is none; what is wrong goes to `problems`."""
     text = texts.get(field, "").strip()
     if not text:
@@ -282,11 +280,15 @@ def problems_told(detail: str, fields: Iterable[str]) -> dict[str, str]:
     """Put what the service refused beside the fields it names; "" for what it says of none."""
     problems: dict[str, str] = {}
     known = sorted(fields, key=len, reverse=True)
+    # A sentence about something else may still speak of a field, but "name" is a word like any other.
+    telling = [field for field in known if field != NAME]
     for sentence in re.split(r"; (?=[a-z_]+[.:])", detail.removeprefix(f"{OPERATION}: ")):
         where = sentence.partition(": ")[0]
         field = next((f for f in known if where == f or where.startswith(f"{f}.")), None)
         if field is None:
-            field = next((f for f in known if re.search(rf"(?<![\w.]){re.escape(f)}(?![\w])", sentence)), "")
+            field = next(
+                (f for f in telling if re.search(rf"(?<![\w.]){re.escape(f)}(?![\w])", sentence)), ""
+            )
         text = sentence.partition(": ")[2] if where == field or where.startswith(f"{field}.") else sentence
         problems[field] = "; ".join(filter(None, (problems.get(field), text or sentence)))
     return problems

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from viewer.nodes import Axis, Entry, Indexing, Node, Sort
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 NO_ARRAY: Mapping[str, Any] = {"shape": [], "chunks": [], "data_type": {"kind": "u", "itemsize": 1}}
 

@@ -56,7 +56,7 @@ class Library(QtCore.QObject):
         super().__init__()
         self.entries: dict[Path, dict[Path, Entry]] = {}
         self.trees: dict[Path, tuple[Tree, ...]] = {}
-        self.watched: Path | None = None  # the file that is shown: looked into at every calm pulse
+        self.watched: Path | None = None
         self._service, self._fetcher = service, fetcher
         self._walk: Walk | None = None
         self._walk_began = 0.0
@@ -97,6 +97,12 @@ class Library(QtCore.QObject):
         above = (self.trees.get(path[:length], ()) for length in range(len(path) + 1))
         return next((tree for trees in above for tree in trees if tree.path == path), None)
 
+    def all_trees(self) -> tuple[Tree, ...]:
+        """Return all trees that have been looked into, and the files that cannot be."""
+        listed = (entry for entries in self.entries.values() for entry in entries.values())
+        unread = (Tree(entry.path, error=entry.error) for entry in listed if entry.error is not None)
+        return (*(tree for trees in self.trees.values() for tree in trees), *unread)
+
     # What is asked for
 
     def start(self) -> None:
@@ -119,8 +125,13 @@ class Library(QtCore.QObject):
         self._urgent[path] = None
         self._open_next()
 
+    def watch(self, path: Path) -> None:
+        """Look into the file of this node again and again: it is the one that is shown."""
+        file = self.file_of(path)
+        self.watched = file.path if file else None
+
     def see(self, paths: Iterable[Path]) -> None:
-        """These files are on the screen: look into those that are unknown, when there is time."""
+        """Look into those of these files, which are on the screen, that are unknown, when there is time."""
         self._visible = dict.fromkeys(path for path in paths if path not in self.trees)
         self._open_next()
 

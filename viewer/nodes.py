@@ -238,7 +238,9 @@ class Tree:
         if not node.navigation_axes:
             return None
         scan = tuple(axis.size for axis in node.navigation_axes)
-        maps = [other for other in self.nodes if other.kind is Kind.MAP and other.error is None and other.axes]
+        maps = [
+            other for other in self.nodes if other.kind is Kind.MAP and other.error is None and other.axes
+        ]
         named = [other for other in maps if other.name.endswith(NAVIGATOR)]
         named.sort(key=lambda other: (other.shape != scan, other.name != NAVIGATOR))
         return next(iter(named), None)

@@ -127,7 +127,9 @@ def intensity_text(value: NDArray[Any]) -> str:
     """``I 42``, or the colours of a pixel: ``R 12 · G 30 · B 200``."""
     if value.ndim == 0:
         return f"I {number(value.item())}"
-    return " · ".join(f"{colour} {number(part)}" for colour, part in zip(COLOURS, value.tolist(), strict=False))
+    return " · ".join(
+        f"{colour} {number(part)}" for colour, part in zip(COLOURS, value.tolist(), strict=False)
+    )
 
 
 def calibration_text(node: Node) -> str:

@@ -24,7 +24,13 @@ STATES = {
     "failed": "failed",
 }
 # Marks in front of a name: the colour's name in the theme, and whether it is full or a ring.
-GOOD, RING, BUSY, BAD, BAD_RING = ("good", True), ("good", False), ("busy", True), ("bad", True), ("bad", False)
+GOOD, RING, BUSY, BAD, BAD_RING = (
+    ("good", True),
+    ("good", False),
+    ("busy", True),
+    ("bad", True),
+    ("bad", False),
+)
 
 
 @dataclass(frozen=True, slots=True)

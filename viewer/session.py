@@ -18,28 +18,29 @@ from viewer.fetch import Fetcher
 from viewer.figures import Meter
 from viewer.library import LIBRARY, PULSE_MS, Library
 from viewer.maker import MAKER, Maker
-from viewer.nodes import Kind, Sort, Tree
+from viewer.nodes import Kind, Sort
 from viewer.presence import DETAIL, FRAME, NAVIGATOR, NOTICE, Presence, Troubles
 from viewer.view_state import (
     Places,
     ViewState,
     ahead_requests,
-    carried_position,
     detail_request,
     first_stride,
     frame_request,
     map_request,
+    navigator_position,
     next_stride,
+    plane_of,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from viewer.contrast import Contrast
     from viewer.errors import ServiceError
     from viewer.figures import Figures
     from viewer.lanes import Answer
-    from viewer.nodes import Entry, Node
+    from viewer.nodes import Entry, Node, Tree
     from viewer.view_state import Region
     from viewer.walk import Changes
     from viewer.wire import Service
@@ -139,8 +140,7 @@ class Session(QtCore.QObject):
     def choose(self, node: Node) -> None:
         """Show another node at the same place of the scan."""
         self._asked_for = None
-        file = self.library.file_of(node.path)
-        self.library.watched = file.path if file else None
+        self.library.watch(node.path)
         before = self.state.node
         if before is not None and before.path != node.path:
             self._previous = before.path
@@ -183,7 +183,7 @@ class Session(QtCore.QObject):
         if before.node.kind is not Kind.MAP or self.state.position[:leading] != before.position[:leading]:
             self._ask_frame()
             self._ask_ahead(before.position)
-        if self._plane(self.state) != self._plane(before):
+        if plane_of(self.state) != plane_of(before):
             self._ask_navigator()
 
     def look(self, visible: Region, screen: tuple[int, int]) -> None:
@@ -213,13 +213,6 @@ class Session(QtCore.QObject):
         return self.library.find(path)
 
     @property
-    def trees(self) -> tuple[Tree, ...]:
-        """All trees that have been looked into, and the files that cannot be."""
-        listed = (entry for entries in self.library.entries.values() for entry in entries.values())
-        unread = (Tree(entry.path, error=entry.error) for entry in listed if entry.error is not None)
-        return (*(tree for trees in self.library.trees.values() for tree in trees), *unread)
-
-    @property
     def navigator(self) -> Node | None:
         """The map a person points into, where the shown node has one."""
         return self._navigator
@@ -244,7 +237,7 @@ class Session(QtCore.QObject):
         if view == FRAME:
             position, work = self.state.position, self.contrasts.work(node, stride)
         else:
-            position, work = self.navigator_position(), self.contrasts.plain(node, stride)
+            position, work = navigator_position(self.state, node), self.contrasts.plain(node, stride)
         self.fetcher.ask(view, map_request(node, position, stride), work)
 
     def _ask_detail(self) -> None:
@@ -277,19 +270,6 @@ class Session(QtCore.QObject):
         if self._navigator is not None:
             shape = [axis.size for axis in self._navigator.shown_axes]
             self._ask_map(NAVIGATOR, self._navigator, first_stride(shape))
-
-    def navigator_position(self) -> tuple[int, ...]:
-        """Return the position on the navigator's own axes."""
-        node, navigator = self.state.node, self._navigator
-        if node is None or navigator is None:
-            return ()
-        scan = len(node.navigation_axes)
-        return carried_position(self.state.position[:scan], node.navigation_axes, navigator.axes)
-
-    def _plane(self, state: ViewState) -> tuple[int, ...]:
-        """Return the indices that choose the plane of the navigator."""
-        scan = len(state.node.navigation_axes) if state.node else 0
-        return state.position[: max(0, scan - 2)]
 
     def _forget(self, view: str) -> None:
         """Want nothing of what a view asked for."""
@@ -340,14 +320,11 @@ class Session(QtCore.QObject):
         """Begin with the first file that is listed; miss the one that is shown when it goes."""
         shown = self.state.node
         if shown is None and self._asked_for is None:
-            self._begin_with(changes.put)
+            files = (entry for entry in changes.put if entry.sort in (Sort.FILE, Sort.TREE))
+            if (first := next(files, None)) is not None:
+                self.show(first.path)
         elif shown is not None and any(shown.path[: len(path)] == path for path in changes.gone):
             self._miss(shown)
-
-    def _begin_with(self, entries: Iterable[Entry]) -> None:
-        files = (entry for entry in entries if entry.sort in (Sort.FILE, Sort.TREE))
-        if (first := next(files, None)) is not None:
-            self.show(first.path)
 
     def _file_came(self, entry: Entry, trees: tuple[Tree, ...]) -> None:
         """Show a file that was asked for; go on with the shown node as it is now."""
@@ -378,7 +355,8 @@ class Session(QtCore.QObject):
         elif node != shown or self._reload or self._navigator_of(node) != self._navigator:
             self.choose(node)
             if node.key != shown.key and node.error is None:
-                self.troubles.put(NOTICE, f"{'/'.join(node.tree)} has changed. This is {node.name} as it is now.")
+                changed = "/".join(node.tree)
+                self.troubles.put(NOTICE, f"{changed} has changed. This is {node.name} as it is now.")
         elif relisted_for is not None:
             self.troubles.put(FRAME, f"{shown.name} cannot be read: {relisted_for}")
         self._reload = False

@@ -160,9 +160,11 @@ class Tour:
     def _first_scan(self) -> Tree | None:
         """Return the first scan among the files that have been looked into; look into another where none is."""
         session = self.session
-        scans = (tree for tree in session.trees if tree.root and tree.root.navigation_axes)
+        scans = (tree for tree in session.library.all_trees() if tree.root and tree.root.navigation_axes)
         if (scan := next(scans, None)) is None:
-            unknown = (file.path for file in session.library.files() if file.path not in session.library.trees)
+            unknown = (
+                file.path for file in session.library.files() if file.path not in session.library.trees
+            )
             session.library.see(unknown)
         return scan
 

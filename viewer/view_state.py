@@ -248,6 +248,18 @@ def carried_position(position: Sequence[int], old: Sequence[Axis], new: Sequence
     return clipped(carried, new)
 
 
+def plane_of(state: ViewState) -> tuple[int, ...]:
+    """Return the indices that choose the plane of the navigator."""
+    scan = len(state.node.navigation_axes) if state.node else 0
+    return state.position[: max(0, scan - 2)]
+
+
+def navigator_position(state: ViewState, navigator: Node) -> tuple[int, ...]:
+    """Return the place of a view on its navigator's own axes."""
+    axes = state.node.navigation_axes if state.node else ()
+    return carried_position(state.position[: len(axes)], axes, navigator.axes)
+
+
 def carried_region(region: Region, old: Sequence[Axis], new: Sequence[Axis]) -> Region:
     """Return the same part of another node's picture: what stays in view when a person toggles.
 

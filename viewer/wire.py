@@ -308,9 +308,7 @@ class Service:
         """Yield what is listed below `path` with its structure, page by page."""
         offset, count = 0, 1
         while offset < count:
-            page = self._listing(
-                f"/api/v1/search/{_quoted(path)}?page[offset]={offset}&page[limit]={PAGE}"
-            )
+            page = self._listing(f"/api/v1/search/{_quoted(path)}?page[offset]={offset}&page[limit]={PAGE}")
             yield from page["data"]
             count = page.get("meta", {}).get("count", 0)
             offset += len(page["data"]) or count

@@ -60,7 +60,10 @@ class CalibratePanel(Panel):
         self._asked: list[Axis] = []
         self.rest: QtWidgets.QCheckBox | None = None
         self.title = Title()
-        self.make_button, self.close_button = QtWidgets.QPushButton("Make node"), QtWidgets.QPushButton("Close")
+        self.make_button, self.close_button = (
+            QtWidgets.QPushButton("Make node"),
+            QtWidgets.QPushButton("Close"),
+        )
         self.trouble = _problem_line()
         self._scroll = QtWidgets.QScrollArea()
         self._lay_out()
@@ -95,7 +98,7 @@ class CalibratePanel(Panel):
             self.wanted.emit(self.tree, parameters, texts[NAME].strip() or None)
 
     def made(self) -> None:
-        """The node was made: nothing is left to be told."""
+        """Close: the node was made, nothing is left to be told."""
         self._ready()
         self._node, self.tree = None, ()
         self.closed.emit()
@@ -225,7 +228,9 @@ class CalibratePanel(Panel):
             self._add_axis(grid, 2 * number + 1, axis, present)
         self._column.addLayout(grid)
 
-    def _add_axis(self, grid: QtWidgets.QGridLayout, row: int, axis: Axis, present: Mapping[str, str]) -> None:
+    def _add_axis(
+        self, grid: QtWidgets.QGridLayout, row: int, axis: Axis, present: Mapping[str, str]
+    ) -> None:
         """One axis: a row of fields, and a line for what is wrong with any of them."""
         at, wrong = f"axes.{axis.name}.", _problem_line()
         for column, part in enumerate(("name", "scale", "units")):
@@ -297,7 +302,7 @@ class CalibratePanel(Panel):
         return texts
 
     def _check_shape(self) -> None:
-        """While somebody types: do rows × columns fit the frames?"""
+        """Say while somebody types whether rows × columns fit the frames."""
         if self._node is None or "rows" not in self.fields:
             return
         texts = self._texts()
@@ -329,7 +334,7 @@ class CalibratePanel(Panel):
             QtCore.QTimer.singleShot(0, partial(self._build_again, path))
 
     def _scan_texts(self, texts: Mapping[str, str]) -> dict[str, str]:
-        """What was typed about the axes of the scan, which come back with its shape."""
+        """Return what was typed about the axes of the scan, which come back with its shape."""
         scan = tuple(f"axes.{axis.name}." for axis in self._asked if axis.navigate)
         return {path: text for path, text in texts.items() if path.startswith(scan)}
 

@@ -28,7 +28,8 @@ class Finder(QtWidgets.QWidget):
         self.progress.setTextVisible(False)
         self.progress.setMaximumHeight(4)
         self.progress.hide()
-        self._files, self._matches, self._indexing = 0, None, Indexing()
+        self._files, self._indexing = 0, Indexing()
+        self._matches: int | None = None
         column = QtWidgets.QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(3)
@@ -42,7 +43,7 @@ class Finder(QtWidgets.QWidget):
     @property
     def words(self) -> str:
         """What is looked for."""
-        return self.box.text().strip()
+        return str(self.box.text().strip())
 
     def show_count(self, files: int, matches: int | None) -> None:
         """Show how many files there are, and how many of them match."""

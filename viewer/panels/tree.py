@@ -151,9 +151,7 @@ class TreePanel(Panel):
                 yield from self._draw(row, above, None)
         self.mark(self._shown)
 
-    def _draw(
-        self, row: Row, above: QtWidgets.QTreeWidgetItem, place: int | None
-    ) -> Iterator[None]:
+    def _draw(self, row: Row, above: QtWidgets.QTreeWidgetItem, place: int | None) -> Iterator[None]:
         """Make or change the item of a row, and those below it; None: where its name belongs."""
         item = self.items.get(row.path)
         fresh = item is None
@@ -180,7 +178,7 @@ class TreePanel(Panel):
         """Index among its folder's rows, as people count."""
         names = self._names.setdefault(row.path[:-1], [])
         key = reading_order(row.path[-1]), row.path[-1]
-        place = bisect(names, key)  # type: ignore[type-var]
+        place = bisect(names, key)
         names.insert(place, key)
         return place
 
@@ -240,7 +238,7 @@ class TreePanel(Panel):
     # Finding
 
     def _look_for(self) -> None:
-        """A person typed: what is named so is shown at once, what the service finds follows."""
+        """Show what is named as somebody typed at once; what the service finds follows."""
         self._found = frozenset()
         self._filter()
         self.searched.emit(self.finder.words)
@@ -260,13 +258,13 @@ class TreePanel(Panel):
             if (item := self.items.get(path)) is not None and item.isHidden() != self._is_hidden(row.path):
                 item.setHidden(self._is_hidden(row.path))
                 yield
-        few = self._matches is not None and len(self._matches) <= MOST_UNFOLDED
+        few = matches if matches is not None and len(matches) <= MOST_UNFOLDED else set()
         for path in self._folders():
-            self.items[path].setExpanded((few and path in self._matches) or self._unfolded.get(path, False))
+            self.items[path].setExpanded(path in few or self._unfolded.get(path, False))
             yield
 
     def _is_hidden(self, path: Path) -> bool:
-        """A file that does not match is hidden with its nodes; so is a folder without a match."""
+        """Hide a file that does not match with its nodes, and a folder without a match."""
         return self._matches is not None and path in self._entries and path not in self._matches
 
     def _folders(self) -> list[Path]:
@@ -276,8 +274,12 @@ class TreePanel(Panel):
     def _count(self) -> None:
         files = sum(entry.sort is not Sort.FOLDER for entry in self._entries.values())
         matches = self._matches
-        named = None if matches is None else sum(
-            path in matches for path, entry in self._entries.items() if entry.sort is not Sort.FOLDER
+        named = (
+            None
+            if matches is None
+            else sum(
+                path in matches for path, entry in self._entries.items() if entry.sort is not Sort.FOLDER
+            )
         )
         self.finder.show_count(files, named)
 
