@@ -9,11 +9,13 @@ from pyqtgraph.Qt import QtCore, QtWidgets
 from viewer_service import (
     PinnedMap,
     StandIn,
+    axis,
     choose,
     diffraction_scan,
     encoded,
     failed,
     file,
+    node,
     opened,
     shown,
     tree,
@@ -193,10 +195,24 @@ class TestFailed:
         assert "needs 15 frames" in window.banner.text.text()
         qtbot.wait(300)
         assert not server.traffic.data()
-        choose(qtbot, window, *ROOT)
+        assert window.signal.message.isVisible()
+        window.tree.list.itemClicked.emit(window.tree.items[ROOT], 0)
+        qtbot.waitUntil(lambda: shown(window) and window.signal.image.isVisible())
         assert not window.banner.isVisible()
-        assert window.signal.image.isVisible()
         np.testing.assert_array_equal(window.signal.picture.raw, encoded(5, 7, 6, 9)[2, 3])
+
+    def test_a_failed_node_after_a_curve_leaves_nothing_of_it(self, qtbot, window, server, capfd):
+        line = [axis("n", 4, navigate=True), axis("Energy", 5, 0.1, "keV")]
+        nodes = {"root": node(encoded(4, 5, dtype="<f4"), line), "old": failed("it no longer fits")}
+        put(server, "spectra.hspy", item=file(signal=tree(nodes)))
+        choose_curve = ("spectra.hspy", "signal", "root")
+        choose(qtbot, window, *choose_curve)
+        window.tree.list.itemClicked.emit(window.tree.items["spectra.hspy", "signal", "old"], 0)
+        qtbot.waitUntil(lambda: window.signal.message.isVisible())
+        assert window.signal.curve.picture is None
+        assert "Traceback" not in capfd.readouterr().err
+        choose(qtbot, window, *choose_curve)
+        assert window.signal.curve.isVisible()
 
     def test_a_file_that_cannot_be_looked_into_says_why_once(self, qtbot, window, server):
         put(server, "bad.hspy", item=file(signal=diffraction_scan()))
@@ -264,6 +280,11 @@ class TestKeyboard:
         qtbot.waitUntil(lambda: not any(item.isHidden() for item in items.values()))
         assert not items["folder",].isExpanded(), "folders are folded as they were"
         assert finder.line.text() == "5 files"
+
+    def test_nobody_types_before_asking_to(self, qtbot, window):
+        assert window.focusWidget() is window.signal.image
+        qtbot.keyClick(window.focusWidget(), Key.Key_Right)
+        qtbot.waitUntil(lambda: window.session.state.position == (2, 4))
 
     def test_letters_in_the_box_are_no_shortcuts(self, qtbot, window):
         scale = window.session.contrasts.of(window.session.state.node).scale

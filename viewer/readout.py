@@ -98,6 +98,8 @@ def axis_label(axis: Axis) -> str:
 
 def signal_word(node: Node) -> str:
     """Return what a microscopist calls this signal."""
+    if node.error is not None and not node.axes:
+        return "Failed"
     if node.kind is Kind.MAP:
         return "Map"
     if node.colour_axes:

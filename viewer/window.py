@@ -71,6 +71,7 @@ class Window(QtWidgets.QMainWindow):
         self._show_figures()
         self.setWindowTitle(f"tiled-spyde · {session.service.name}")
         self.resize(1440, 860)
+        self.signal.image.setFocus()  # arrow keys step from the start; nobody has asked to type
 
     def set_theme(self, name: str) -> None:
         """Take the colours of a theme, ``dark`` or ``light``."""
@@ -379,6 +380,7 @@ def _palette(theme: Theme) -> QtGui.QPalette:
         role.Text: theme.text,
         role.ButtonText: theme.text,
         role.ToolTipText: theme.text,
+        role.PlaceholderText: theme.dim,
         role.Highlight: theme.selected,
         role.HighlightedText: theme.text,
     }

@@ -70,10 +70,13 @@ class SignalPanel(Panel):
 
     def show_node(self, node: Node, position: tuple[int, ...]) -> None:
         """Get ready for frames of a node: axes, zoom and crosshair; paints nothing yet."""
+        if node.error is not None:
+            self.view.blank()  # nothing can be drawn of it, and what is there is of another node
         old, self.node = self.node, node
         view = self.view
         if node.error is not None:
-            return  # nothing can be drawn of it: `blank` says why
+            view.blank()
+            return
         if isinstance(view, ImageView):
             self._keep_zoom(view, old, node)
         elif view.axes != node.shown_axes:

@@ -15,6 +15,7 @@ from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
 from viewer.nodes import Sort
 from viewer.panels.boxes import Panel, heading
+from viewer.panels.branches import BranchTree
 from viewer.panels.finder import Finder
 from viewer.rows import matching, reading_order, row_of
 from viewer.theme import DARK
@@ -64,7 +65,7 @@ class TreePanel(Panel):
         self._dots: dict[tuple[str, bool], QtGui.QIcon] = {}
         self._work: deque[Iterator[None]] = deque()
         self.finder = Finder()
-        self.list = QtWidgets.QTreeWidget()
+        self.list = BranchTree()
         self._lay_out()
         self._drawing = QtCore.QTimer(self, interval=0)
         self._drawing.timeout.connect(self._draw_some)
@@ -360,7 +361,7 @@ class TreePanel(Panel):
         # Fixed: fitting it to its contents would read every row again for every new one.
         header.setSectionResizeMode(0, QtWidgets.QHeaderView.ResizeMode.Stretch)
         header.setSectionResizeMode(1, QtWidgets.QHeaderView.ResizeMode.Fixed)
-        header.resizeSection(1, 104)
+        header.resizeSection(1, 116)
         hint = QtWidgets.QLabel("Space: previous node")
         hint.setObjectName("hint")
         row = QtWidgets.QHBoxLayout()
