@@ -6,7 +6,7 @@ from viewer_service import StandIn, choose, diffraction_scan, encoded, file, nod
 
 ROOT = ("signal", "root")
 SCAN = encoded(5, 7, 6, 9)
-PACE = {"heartbeat_ms": 100, "retry_ms": 50}
+PACE = {"heartbeat_ms": 100, "retry_ms": 50, "pulse_ms": 40}
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def test_a_private_service_says_that_it_wants_a_key(qtbot, key):
         with opened(qtbot, server.url, key, **PACE) as window:
             qtbot.waitUntil(lambda: says(window, "key", "--api-key"))
             count = len(server.traffic.requests)
-            qtbot.wait(400)
+            qtbot.wait(600)
             assert len(server.traffic.requests) <= count + 1, "a wrong key is not tried again and again"
         with opened(qtbot, server.url, "opensesame", **PACE) as window:
             qtbot.waitUntil(lambda: shown(window))

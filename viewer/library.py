@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyqtgraph.Qt import QtCore
 
-from viewer.errors import Refused
+from viewer.errors import Refused, Unauthorised, Unreachable
 from viewer.nodes import Entry, Indexing, Node, Sort, Tree
 from viewer.walk import Changes, Walk
 
@@ -107,7 +107,6 @@ class Library(QtCore.QObject):
 
     def start(self) -> None:
         """List everything, and look for changes from now on."""
-        self._timer.start()
         self.look()
 
     def stop(self) -> None:
@@ -118,6 +117,7 @@ class Library(QtCore.QObject):
         """List everything again as soon as possible."""
         self._due = self._due_if_changed = self._watch_due = 0.0
         self._asked, self._pulses = False, 0
+        self._timer.start()
         self._pulse()
 
     def open(self, path: Path) -> None:
@@ -155,6 +155,8 @@ class Library(QtCore.QObject):
     def _top_came(self, top: tuple[str, Indexing] | None, error: ServiceError | None) -> None:
         self._asked = False
         if top is None:
+            if isinstance(error, Unreachable | Unauthorised):
+                self._timer.stop()  # until somebody says that it is back, or that there is another key
             return
         self._mark, indexing = top
         if indexing.active:

@@ -95,7 +95,8 @@ class Window(QtWidgets.QMainWindow):
 
     def changeEvent(self, event: QtCore.QEvent) -> None:  # noqa: N802 (Qt)
         """Whoever comes back to the window sees what is new."""
-        if event.type() == QtCore.QEvent.Type.ActivationChange and self.isActiveWindow():
+        came = event.type() == QtCore.QEvent.Type.ActivationChange and self.isActiveWindow()
+        if came and self.session.presence.is_connected:
             self.session.library.look()
         super().changeEvent(event)
 
