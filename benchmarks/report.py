@@ -56,17 +56,24 @@ def table(results: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def sentence(described: dict[str, Any]) -> str:
+    """What the figures depend on, for people."""
+    packages = ", ".join(f"{package} {number}" for package, number in described["packages"].items())
+    return (
+        f"{described['processor']}, {described['cores']} cores, {described['system']}, "
+        f"load {described['load_before']} before the run; Python {described['python']}, {packages}."
+    )
+
+
 def write(name: str, described: dict[str, Any], results: list[dict[str, Any]]) -> Path:
     """Write ``NAME.json`` and ``NAME.md``; return the latter."""
     RESULTS.mkdir(exist_ok=True)
     record = {"machine": described, "results": results}
     (RESULTS / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
-    packages = ", ".join(f"{package} {number}" for package, number in described["packages"].items())
     page = RESULTS / f"{name}.md"
     page.write_text(
         f"# Benchmarks {name}\n\n"
-        f"{described['processor']}, {described['cores']} cores, {described['system']}, load {described['load_before']} "
-        f"before the run; Python {described['python']}, {packages}.\n\n"
+        f"{sentence(described)}\n\n"
         f"{table(results)}\n\n"
         "Medians of interleaved rounds on loopback, one request at a time; every server is a process of its own under "
         "the same uvicorn. The answers were compared bit for bit first.\n\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import tempfile
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,16 +28,23 @@ from tiled_spyde.sources import Root
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 KEY = "secret"
 
+pytest_plugins = ["clients_table"]
+
 NAMES = {0: (), 1: ("x",), 2: ("y", "x"), 3: ("t", "y", "x")}
-SIGNAL_NAMES = {0: (), 1: ("E",), 2: ("ky", "kx")}
+SIGNAL_NAMES = {0: (), 1: ("E",), 2: ("ky", "kx"), 3: ("ky", "kx", "colour")}
 
 
 def encoded(shape, dtype=np.uint16):
     """Every number says where it stands, and none repeats along an axis."""
     grid = np.indices(shape).reshape(len(shape), -1)
-    weights = np.array([17, 29, 43, 61, 97][-len(shape) :])[:, None]
+    weights = np.array([11, 17, 29, 43, 61, 97][-len(shape) :])[:, None]
     values = (grid * weights).sum(axis=0) % 251 + (grid[0] * 7 % 13 if len(shape) else 0)
     return values.reshape(shape).astype(dtype)
+
+
+# Nothing that a test makes may end in the folder where a person's trees are kept.
+STATE = tempfile.TemporaryDirectory(prefix="tiled-spyde-tests-")
+os.environ["XDG_STATE_HOME"] = STATE.name
 
 
 class ArrayReader:
@@ -109,12 +117,13 @@ def running(app):
 
 
 @contextmanager
-def serving(paths, *, public=False, nodes=None, guarded=True, arguments=None, **settings):
-    """Serve `paths` as the command line does; without the guard as plain tiled does."""
+def serving(paths, *, public=False, trees=None, guarded=True, arguments=None, wait=True, **settings):
+    """Serve `paths` as the command line does, once they are indexed; without the guard as plain tiled does."""
     from tiled.server.app import build_app_from_config
 
-    from tiled_spyde.lane import Guard
+    from tiled_spyde.guard import Guard
 
+    state = (arguments or {}).get("state") or str(tempfile.mkdtemp(prefix="state-", dir=STATE.name))
     get_settings.cache_clear()
     config = Config.model_validate(
         {
@@ -122,7 +131,12 @@ def serving(paths, *, public=False, nodes=None, guarded=True, arguments=None, **
                 {
                     "path": "/",
                     "tree": "tiled_spyde.app:tree",
-                    "args": {"paths": [str(p) for p in paths], "nodes": nodes or {}, **(arguments or {})},
+                    "args": {
+                        "paths": [str(p) for p in paths],
+                        "trees": trees,
+                        "state": state,
+                        **(arguments or {}),
+                    },
                 }
             ],
             "access_control": {"access_policy": "tiled_spyde.access:CredentialPolicy", "args": {}},
@@ -134,8 +148,28 @@ def serving(paths, *, public=False, nodes=None, guarded=True, arguments=None, **
     with running(Guard(app) if guarded else app) as url:
         headers = {} if public else {"Authorization": f"Apikey {KEY}"}
         with httpx.Client(base_url=url, headers=headers, timeout=60) as client:
+            if wait:
+                until(lambda: not config.merged_trees.metadata()["attributes"]["indexing"]["scanning"])
             yield Served(url, client, app)
     get_settings.cache_clear()
+
+
+def until(done, seconds=60):
+    """Wait for something to become true."""
+    deadline = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < deadline, "it never became true"
+        time.sleep(0.02)
+
+
+def until_indexed(client, seconds=60):
+    """Wait until a server somewhere has looked through its folders."""
+
+    def idle():
+        top = client.get("/api/v1/metadata/").json()["data"]["attributes"]["metadata"]
+        return not top["attributes"]["indexing"]["scanning"]
+
+    until(idle, seconds)
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from conftest import until_indexed
 
 from tiled_spyde.cli import main
 
@@ -62,6 +63,7 @@ def test_serve_says_what_to_open_and_serves(scans):
         url = wait_for(lines, r"serves at (http://\S+)")[1]
         assert wait_for(lines, r"tiled-spyde-viewer (\S+) --api-key abc")[1] == url
         with httpx.Client(base_url=url, headers={"Authorization": "Apikey abc"}) as client:
+            until_indexed(client)
             frame = client.get("/api/v1/array/full/scan4d.hspy/signal/root?slice=1,2")
             assert frame.status_code == 200
             assert httpx.get(f"{url}/api/v1/search/").status_code == 401
@@ -71,6 +73,8 @@ def test_serve_a_single_file_publicly(scans):
     file = str(scans / "line.hspy")
     with started("tiled_spyde.cli", "serve", file, "--port", "0", "--public") as (_, lines):
         url = wait_for(lines, r"serves at (http://\S+)")[1]
+        with httpx.Client(base_url=url) as client:
+            until_indexed(client)
         listed = httpx.get(f"{url}/api/v1/search/").json()["data"]
         assert [item["id"] for item in listed] == ["line.hspy"]
 
@@ -81,6 +85,7 @@ def test_plain_tiled_serves_the_demos_configuration(tmp_path):
     with started(*command, environment=environment) as (_, lines):
         url = wait_for(lines, r"Uvicorn running on .*?(http://[\w.:]+)")[1]
         with httpx.Client(base_url=url, headers={"Authorization": "Apikey abc"}, timeout=60) as client:
+            until_indexed(client)
             (file,) = (item["id"] for item in client.get("/api/v1/search/").json()["data"])
             (tree,) = (item["id"] for item in client.get(f"/api/v1/search/{file}").json()["data"])
             nodes = client.get(f"/api/v1/search/{file}/{tree}").json()["data"]

@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from tiled_spyde import demo
-from tiled_spyde.catalog import Catalog
+from tiled_spyde.catalog import Catalog, Served
+from tiled_spyde.database import Database
 from tiled_spyde.demo import (
     Foil,
     cache_folder,
@@ -20,7 +21,8 @@ from tiled_spyde.demo import (
     show_progress,
     strain_maps,
 )
-from tiled_spyde.sources import open_source
+from tiled_spyde.settings import trees_of
+from tiled_spyde.sources import Source
 
 SCAN, DETECTOR = (6, 8), (32, 40)
 # Per grain, two reflections far enough from the direct beam for its halo to be flat.
@@ -205,13 +207,13 @@ def test_progress_goes_to_standard_error_in_tenths(capsys):
     assert [line.split()[-2] for line in err.splitlines()] == [str(10 * n) for n in range(1, 11)]
 
 
-def test_ready_tree_of_the_configuration_fits_the_scan(small):
+def test_ready_tree_of_the_configuration_fits_the_scan(small, tmp_path):
     """Every node's parent stands before it, and its parameters are accepted for this very signal."""
     config = yaml.safe_load((Path(__file__).parents[1] / "config" / "demo.yml").read_text())
-    ((address, nodes),) = config["trees"][0]["args"]["nodes"].items()
-    catalog = Catalog()
-    path = (*catalog.add_file((small.name,), open_source(small)), demo.TITLE)
-    assert "/".join(path) == address
-    made = [catalog.add_node(path, **{"parent": "root", "parameters": {}} | node) for node in nodes]
-    assert [(node.name, new) for node, new in made] == [(node["name"], True) for node in nodes]
-    assert len(made) > 3
+    ((address, nodes),) = trees_of(config["trees"][0]["args"]["trees"]).items()
+    catalog = Catalog(Database(f"sqlite:///{tmp_path}/catalog.sqlite"), [Served(small, (small.name,))])
+    catalog.update({small: Source.at(small)})
+    catalog.prepare({address: nodes})
+    tree = catalog.tree(tuple(address.split("/")))
+    assert {"root", "navigator", *(node["name"] for node in nodes)} == set(tree.recipes)
+    assert len(nodes) > 3

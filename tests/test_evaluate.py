@@ -23,6 +23,7 @@ from tiled_spyde.slices import Selection
 # Parameters that suit small frames, one set or more for every operation that is registered.
 EXAMPLES = {
     "bin": [{"x": 2}, {"x": 3}],
+    "calibrate": [{"beam_energy": 80.0, "counting": True}],
     "crop": [{"x": {"start": {"index": 2}, "stop": {"index": 9}}}],
     "gaussian_filter": [{"sigma": 1.5}, {"sigma": 0.3}],
     "subtract_background": [{"min_sigma": 1.0, "max_sigma": 4.0}],
@@ -38,7 +39,7 @@ EXAMPLES = {
     ],
 }
 SCANS = [(), (7,), (3, 5), (2, 3, 5)]
-FRAMES = {1: (33,), 2: (12, 17)}
+FRAMES = {0: (), 1: (33,), 2: (12, 17), 3: (6, 7, 3)}
 CHAINS = {
     1: [("gaussian_filter", 0), ("savitzky_golay", 0), ("bin", 0)],
     2: [("subtract_background", 0), ("crop", 0), ("virtual_image", 1)],
@@ -72,7 +73,7 @@ def cases():
     for name, operation in REGISTRY.items():
         for number, parameters in enumerate(EXAMPLES[name]):
             for signal_axes in set(operation.signal_dimensions) & FRAMES.keys():
-                for navigation in SCANS:
+                for navigation in SCANS if signal_axes else SCANS[1:]:
                     title = f"{name}-{len(navigation)}nav-{signal_axes}sig-{number}"
                     shape = (*navigation, *FRAMES[signal_axes])
                     yield pytest.param(name, parameters, shape, signal_axes, id=title)

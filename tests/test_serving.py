@@ -29,13 +29,13 @@ READY = {
 
 @pytest.fixture(scope="module", params=["guarded", "plain tiled"])
 def served(request, scans):
-    with serving([scans], nodes=READY, guarded=request.param == "guarded") as service:
+    with serving([scans], trees=READY, guarded=request.param == "guarded") as service:
         yield service
 
 
 @pytest.fixture(scope="module")
 def guarded(scans):
-    with serving([scans], nodes=READY) as service:
+    with serving([scans], trees=READY) as service:
         yield service
 
 
@@ -291,7 +291,7 @@ def test_a_response_over_the_limit_is_refused_before_computing(scans):
 
 
 def test_too_much_work_is_refused_before_computing(scans):
-    with serving([scans], nodes=READY, arguments={"max_seconds": 1e-4}) as service:
+    with serving([scans], trees=READY, arguments={"max_seconds": 1e-4}) as service:
         answer = service.get(f"/api/v1/array/full/{SCAN}/smooth")
         assert answer.status_code == 400
         assert "15 positions" in answer.json()["detail"]

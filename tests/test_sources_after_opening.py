@@ -7,6 +7,7 @@ import os
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from threading import Event
 
 import numpy as np
 import pytest
@@ -14,7 +15,8 @@ import source_files as write
 from source_samples import SMALL
 
 from tiled_spyde.errors import SourceChanged, SourceError
-from tiled_spyde.sources import find_sources, open_source
+from tiled_spyde.sources import find_sources, formats, open_source
+from tiled_spyde.sources.files import File, digest
 
 
 class TestFingerprint:
@@ -34,6 +36,25 @@ class TestFingerprint:
         content[at if at else 200] ^= 1
         path.write_bytes(content)
         assert open_source(path)[0].fingerprint != before
+
+    def test_of_many_large_files_reads_no_more_than_of_ten(self, tmp_path, monkeypatch):
+        members = []
+        for number in range(40):
+            path = tmp_path / f"{number}"
+            with path.open("wb") as file:
+                file.truncate(100 << 20)
+            members.append(File.at(path, tmp_path))
+        read = []
+        pread = os.pread
+        monkeypatch.setattr(os, "pread", lambda *at: read.append(at[1]) or pread(*at))
+        before = digest(members)
+        assert sum(read) <= 100 << 20
+        assert len(read) == 40 * 10
+        with members[7].path.open("r+b") as file:
+            file.seek(-1, os.SEEK_END)
+            file.write(b"x")
+        members[7] = File.at(members[7].path, tmp_path)
+        assert digest(members) != before
 
     def test_is_read_on_first_need_only(self, tmp_path, monkeypatch):
         path = SMALL["mrc stack"](tmp_path)
@@ -100,14 +121,39 @@ class TestAfterOpening:
             root.reader.read((0,) * len(root.info.navigation_axes))
 
 
-def test_many_open_at_once(tmp_path):
-    """What is silenced while opening is the whole process's: it must come back."""
+def test_many_open_at_once_and_what_others_warn_and_log_is_still_heard(tmp_path, caplog):
     paths = [SMALL["hspy 1|2"], SMALL["tif stack"], SMALL["mib stack"], SMALL["zspy 1|1 big-endian"]]
     paths = [write_one(tmp_path) for write_one in paths] * 10
-    filters, level = list(warnings.filters), logging.getLogger("rsciio").level
     with ThreadPoolExecutor(8) as pool:
         assert all(roots[0].info.shape for roots in pool.map(open_source, paths))
-    assert (list(warnings.filters), logging.getLogger("rsciio").level) == (filters, level)
+    with pytest.warns(UserWarning, match="of others"):
+        warnings.warn("of others", stacklevel=1)
+    logging.getLogger("tiled").warning("of others")
+    assert "of others" in caplog.text
+
+
+def test_one_slow_file_holds_up_no_other(tmp_path, monkeypatch):
+    slow, quick = SMALL["mrc stack"](tmp_path), SMALL["hspy 1|2"](tmp_path)
+    reached, go_on = Event(), Event()
+
+    ask = formats.ask
+
+    def slowly(path, *more):
+        if path == slow:
+            reached.set()
+            assert go_on.wait(60)
+        return ask(path, *more)
+
+    monkeypatch.setattr(formats, "ask", slowly)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(open_source, slow)
+        try:
+            assert reached.wait(60)
+            assert open_source(quick)
+            assert not waiting.done()
+        finally:
+            go_on.set()
+        assert waiting.result()
 
 
 def test_a_folder_of_many_files_keeps_few_descriptors_open(tmp_path):

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import source_files as write
 
+from tiled_spyde import labels
 from tiled_spyde.errors import SourceError
-from tiled_spyde.sources import calibration, open_source
-from tiled_spyde.sources.calibration import clean_units, describe
+from tiled_spyde.labels import clean_units
+from tiled_spyde.sources import open_source
+from tiled_spyde.sources.calibration import describe
 from tiled_spyde.sources.metadata import to_json, with_mapped
 
 
@@ -57,10 +59,30 @@ def test_names_are_unique_and_given_ones_are_kept():
     assert [one.name for one in axes_of(axis(name="x"), axis(name="<undefined>"))] == ["x", "x_2"]
 
 
-@pytest.mark.parametrize("scale", [0, 0.0, math.nan, math.inf, None, "wide"])
+@pytest.mark.parametrize(
+    "scale", [0, 0.0, math.nan, math.inf, -math.inf, None, "wide", 1e-300, -1e-300, 1e300, [1, 2], 1j]
+)
 def test_a_scale_that_is_none_leaves_the_axis_uncalibrated(scale):
     (made,) = axes_of(axis(scale=scale, offset=5.0, units="nm"))
     assert (made.scale, made.offset, made.units) == (1.0, 0.0, None)
+
+
+@pytest.mark.parametrize("offset", [math.nan, math.inf, 1e300, None, "far"])
+def test_an_offset_that_is_none_leaves_the_axis_uncalibrated(offset):
+    (made,) = axes_of(axis(scale=0.5, offset=offset, units="nm"))
+    assert (made.scale, made.offset, made.units) == (1.0, 0.0, None)
+
+
+@pytest.mark.parametrize(
+    "said", ["x" * 33, "n" * 10_000, "\x01\x02", "nm\x00\x7f", "\u202enm", b"nm", ["nm"], {"a": 1}, 2.5]
+)
+def test_units_of_garbage_are_none(said):
+    assert clean_units(said) is None
+
+
+def test_names_of_axes_are_short_and_can_be_shown():
+    (made,) = axes_of(axis(name="a\nb\x00" + "c" * 10_000))
+    assert made.name == "ab" + "c" * 62
 
 
 def test_a_negative_scale_is_kept():
@@ -107,7 +129,8 @@ def test_old_files_say_only_what_was_recorded():
 @pytest.mark.parametrize(
     ("dtype", "shape", "why"),
     [
-        (np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")]), (4, 4), "colours"),
+        (np.dtype([("R", "f4"), ("G", "f4"), ("B", "f4")]), (4, 4), "not numbers"),
+        (np.dtype("g"), (4, 4), "not numbers"),
         (np.dtype(object), (4, 4), "not numbers"),
         (np.dtype("S3"), (4, 4), "not numbers"),
         (np.dtype("u2"), (0, 4), "no pixel"),
@@ -185,5 +208,5 @@ def test_metadata_that_readers_map_is_merged():
 
 
 def test_examples_in_docstrings():
-    assert doctest.testmod(calibration).attempted
-    assert not doctest.testmod(calibration).failed
+    assert doctest.testmod(labels).attempted
+    assert not doctest.testmod(labels).failed

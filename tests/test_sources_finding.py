@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import time
+
 import pytest
+from format_files import FORMATS
 
 from tiled_spyde.errors import SourceError
 from tiled_spyde.sources import find_sources
+from tiled_spyde.sources.finding import list_folder
 
 
 def made(folder, *names):
@@ -82,3 +87,50 @@ def test_nothing_there(tmp_path):
         find_sources(tmp_path / "none")
     (tmp_path / "empty").mkdir()
     assert find_sources(tmp_path / "empty") == []
+
+
+def test_what_belongs_to_a_source_is_found_with_it(tmp_path):
+    names = {
+        "m.mib": ["m.hdr"],
+        "t.emi": ["t_1.ser", "t_2.ser"],
+        "20251103_00001_movie.mrc": ["20251103_00001_info.txt", "20251103_00001_scan_coordinates.csv"],
+        "map.spd": ["map.ipr"],
+        "d_master.h5": ["d_data_000001.h5", "d_data_000002.h5"],
+        "acquisition.xml": ["acquisition.raw"],
+    }
+    made(
+        tmp_path,
+        "notes.txt",
+        "20251103_00002_info.txt",
+        *names,
+        *(name for more in names.values() for name in more),
+    )
+    sources = list_folder(str(tmp_path), [str(tmp_path)]).sources
+    assert {
+        os.path.basename(path): sorted(os.path.basename(member) for member in members)
+        for path, members in sources.items()
+    } == {name: sorted([name, *more]) for name, more in names.items()}
+
+
+def test_the_description_of_an_empad_scan_is_a_source_and_other_xml_is_not(tmp_path):
+    made(tmp_path, "one/a.xml", "one/scan_x4_y4.raw", "two/settings.xml", "two/b.mrc")
+    made(tmp_path, "two/more.xml", "three/a.xml", "three/b.xml", "three/scan_x4_y4.raw")
+    assert found(tmp_path)[0] == "one/a.xml"
+    assert found(tmp_path)[1:] == ["three/a.xml", "three/b.xml", "three/scan_x4_y4.raw", "two/b.mrc"]
+
+
+def test_a_folder_of_thousands_is_listed_with_one_call_for_each_file(tmp_path, monkeypatch):
+    for number in range(3000):
+        made(tmp_path, f"{number}.{('mrc', 'xml', 'txt')[number % 3]}")
+    began = time.process_time()
+    assert len(list_folder(str(tmp_path), [str(tmp_path)]).sources) == 1000
+    assert time.process_time() - began < 1  # 15 ms; a mistake makes it grow with the square
+
+
+@pytest.mark.parametrize("sample", ["impulse", "protochips"])
+def test_tables_that_a_microscope_wrote_are_sources_and_others_are_not(tmp_path, sample):
+    path = FORMATS[sample](tmp_path)
+    (tmp_path / "log.csv").write_text("time,value\n1,2\n")
+    (tmp_path / "settings.xml").write_text("<settings/>")
+    assert path.name in found(tmp_path)
+    assert not {"log.csv", "settings.xml"} & set(found(tmp_path))

@@ -19,12 +19,12 @@ def service(scans):
 @pytest.fixture
 def window(qtbot, service):
     with opened(qtbot, service.url, KEY) as window:
-        qtbot.waitUntil(lambda: len(window.session.trees) >= 7)
+        qtbot.waitUntil(lambda: len(window.session.library.all_trees()) >= 7)
         yield window
 
 
 def tree_of(window, file):
-    return next(tree for tree in window.session.trees if tree.path[0] == file)
+    return next(tree for tree in window.session.library.all_trees() if tree.path[0] == file)
 
 
 def test_a_scan_is_pointed_into(qtbot, window):

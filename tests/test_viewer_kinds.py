@@ -153,7 +153,8 @@ def test_signals_of_one_file_stand_below_it(qtbot, window):
     np.testing.assert_array_equal(window.signal.picture.raw, encoded(6, 8))
     window.tree.list.itemClicked.emit(file, 0)
     assert not file.isExpanded()
-    window.tree.show_trees(window.session.trees)
+    window.session.relist()
+    qtbot.wait(300)
     assert not window.tree.items["two.emd",].isExpanded(), "what was folded stays folded"
 
 

@@ -103,7 +103,7 @@ def test_positions_read_x_first():
 
 
 def test_an_uncalibrated_axis_says_so():
-    assert axis_label(Axis("x", 5)) == "x (px, uncalibrated)"
+    assert axis_label(Axis("x", 5)) == "x, uncalibrated (px)"
     assert axis_label(Axis("kx", 5, 0.1, 0, "1/nm")) == "kx (nm⁻¹)"
 
 

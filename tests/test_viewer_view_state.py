@@ -1,5 +1,7 @@
 """What follows from a view: pure functions."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -27,9 +29,10 @@ from viewer.view_state import (
 from viewer.wire import locate, slice_text
 
 
-def make_node(navigation=(), signal=(), chunks=None, dtype="<u2", **more):
+def make_node(navigation=(), signal=(), chunks=None, dtype="<u2", names=(), **more):
     axes = [Axis(f"n{i}", size, 2.0, 1.0, "nm", navigate=True) for i, size in enumerate(navigation)]
     axes += [Axis(f"s{i}", size) for i, size in enumerate(signal)]
+    axes = [replace(axis, name=name) for axis, name in zip(axes, names, strict=True)] if names else axes
     shape = (*navigation, *signal)
     default = (*(1 for _ in navigation), *signal)
     return Node(
@@ -235,3 +238,42 @@ def test_an_address_holds_its_slice(case):
         assert slice_text(selection, node) == text
     assert came.shape == address.shape
     np.testing.assert_array_equal(came[crop], array[numpy_selection])
+
+
+def test_a_stack_that_was_given_its_shape_shows_the_same_frame():
+    stack, scan = make_node((77,), (3, 4)), make_node((7, 11), (3, 4))
+    for frame in (0, 38, 76):
+        there = carried_position((frame,), stack.axes[:1], scan.axes[:2])
+        assert there[0] * 11 + there[1] == frame
+        assert carried_position(there, scan.axes[:2], stack.axes[:1]) == (frame,)
+    assert carried_position((5,), stack.axes[:1], make_node((4, 4), ()).axes) == (2, 2)
+
+
+@pytest.mark.parametrize("dtype", ["<u1", "<u2"])
+@pytest.mark.parametrize("colours", [3, 4])
+def test_colours_are_part_of_every_pixel(dtype, colours):
+    names = ("n", "y", "x", "colour")
+    node = make_node((5,), (6, 9, colours), dtype=dtype, names=names)
+    assert [axis.name for axis in node.shown_axes] == ["y", "x"]
+    assert [axis.name for axis in node.position_axes] == ["n"]
+    request = frame_request(ViewState(node, (2,)))
+    assert request.selection == (2, Span(0, 6), Span(0, 9), Span(0, colours))
+    assert request.shape == (6, 9, colours)
+
+
+def test_a_large_coloured_image_is_strided_with_all_its_colours():
+    node = make_node((), (3000, 2000, 3), dtype="<u1", names=("y", "x", "colour"))
+    assert frame_request(ViewState(node, ())).shape == (750, 500, 3)
+    detail = detail_request(ViewState(node, (), Region(0, 100, 0, 100), (400, 400)))
+    assert detail.selection == (Span(0, 128), Span(0, 128), Span(0, 3))
+
+
+@pytest.mark.parametrize(
+    ("signal", "names", "dtype"),
+    [((6, 9, 5), ("y", "x", "colour"), "<u1"), ((6, 9, 3), ("y", "x", "z"), "<u1"),
+     ((6, 9, 3), ("y", "x", "colour"), "<f4"), ((9, 3), ("x", "colour"), "<u1")],
+)  # fmt: skip
+def test_other_axes_are_no_colours(signal, names, dtype):
+    node = make_node((), signal, dtype=dtype, names=names)
+    assert node.colour_axes == ()
+    assert node.shown_axes == node.axes[-2:]

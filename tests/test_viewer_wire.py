@@ -7,7 +7,9 @@ from fastapi import APIRouter, HTTPException, Response
 from viewer_service import PinnedMap, StandIn, diffraction_scan, encoded, file, tree
 
 from viewer.errors import Busy, Garbled, Gone, Refused, Unauthorised, Unreachable
+from viewer.nodes import Sort
 from viewer.view_state import Request, Span, map_request
+from viewer.walk import Walk
 from viewer.wire import Address, Service, decode
 
 
@@ -27,9 +29,24 @@ def select(node, *parts):
     return Request(node, tuple(spans))
 
 
+def listed(service):
+    """Every tree of a service, and every file that cannot be read."""
+    known = {}
+    walk = Walk(known)
+    while (place := walk.next) is not None:
+        walk.take(service.page(*place))
+    trees = {}
+    for entry in (entry for entries in known.values() for entry in entries.values()):
+        if entry.sort is Sort.UNREADABLE:
+            trees["/".join(entry.path)] = entry
+        elif entry.sort is not Sort.FOLDER:
+            trees |= {"/".join(tree.path): tree for tree in service.trees(entry)}
+    return trees
+
+
 def test_lists_trees_folders_and_unreadable_files(service):
-    listed = {"/".join(tree.path): tree for tree in service.trees()}
-    assert set(listed) == {
+    trees = listed(service)
+    assert set(trees) == {
         "scan.hspy/signal",
         "spectra.hspy/signal",
         "folder/series.mrc/signal",
@@ -41,8 +58,8 @@ def test_lists_trees_folders_and_unreadable_files(service):
         "two.emd/cube",
         "broken.mrc",
     }
-    assert listed["broken.mrc"].error == "truncated: 12 of 1024 bytes"
-    scan = listed["scan.hspy/signal"]
+    assert trees["broken.mrc"].error == "truncated: 12 of 1024 bytes"
+    scan = trees["scan.hspy/signal"]
     assert [node.name for node in scan.nodes] == ["root", "navigator", "halved", "centre"]
     root = scan.root
     assert root.shape == (5, 7, 6, 9)
@@ -130,7 +147,7 @@ def test_a_long_listing_comes_page_by_page(monkeypatch):
     server = StandIn(PinnedMap(many)).start()
     try:
         service = Service(server.url)
-        assert [found.path[0] for found in service.trees()] == list(many)
+        assert [path.partition("/")[0] for path in listed(service)] == list(many)
         service.close()
     finally:
         server.stop()
@@ -142,13 +159,13 @@ def test_a_private_service_wants_its_key():
         for key in (None, "wrong"):
             stranger = Service(server.url, key)
             with pytest.raises(Unauthorised, match="--api-key"):
-                list(stranger.trees())
+                stranger.page((), 0)
             stranger.close()
         for service in (
             Service(server.url, "opensesame"),
             Service(f"{server.url}/api/v1?api_key=opensesame"),
         ):
-            (found,) = service.trees()
+            (found,) = listed(service).values()
             assert service.fetch(select(found.root, 0, 0, None, None)).shape == (6, 9)
             service.close()
     finally:
@@ -191,11 +208,11 @@ def test_a_garbled_answer_is_an_error_not_a_picture(body):
 
 def test_a_page_of_html_is_not_a_service():
     server = StandIn(file(signal=diffraction_scan())).start()
-    service = Service(f"{server.url}/ui")  # tiled's own web page answers here
+    service = Service(server.url)
     try:
-        server.traffic.refusals["/ui/api/v1/search"] = (200, "welcome")
+        server.traffic.refusals["/api/v1/search"] = (200, "welcome")
         with pytest.raises(Garbled, match="not a tiled-spyde service"):
-            list(service.trees())
+            service.page((), 0)
     finally:
         service.close()
         server.stop()
@@ -231,7 +248,7 @@ def test_a_node_is_made_and_comes_back_as_listed(workshop):
     server, made = workshop
     service = Service(server.url)
     (operation,) = service.operations()
-    (server_tree,) = service.trees()
+    (server_tree,) = listed(service).values()
     assert operation.name == "scale"
     root, navigator = (server_tree.node(name) for name in ("root", "navigator"))
     assert operation.fits(root)
@@ -254,3 +271,48 @@ def test_timeouts_are_unreachable(stand_in):
         service.close()
     finally:
         stand_in.traffic.delays.clear()
+
+
+@pytest.mark.parametrize(
+    ("given", "base"),
+    [
+        ("https://host/spyde/", "https://host/spyde"),
+        ("https://host/spyde", "https://host/spyde"),
+        ("https://host/spyde/api/v1", "https://host/spyde"),
+        ("https://host/spyde/api/v1/?api_key=k", "https://host/spyde"),
+        ("https://host/spyde/api", "https://host/spyde"),
+        ("https://host/spyde/ui", "https://host/spyde"),
+        ("https://host/spyde/ui/?api_key=k", "https://host/spyde"),
+        ("https://host/spyde/ui/browse/scan.hspy/signal", "https://host/spyde"),
+        ("https://host/a/b/ui/", "https://host/a/b"),
+        ("https://host/build/quit", "https://host/build/quit"),
+        ("host:8000", "http://host:8000"),
+        ("http://host:8000/ui/", "http://host:8000"),
+    ],
+)
+def test_what_is_pasted_behind_the_service_is_left_away(given, base):
+    service = Service(given)
+    assert service.url == base
+    service.close()
+
+
+@pytest.mark.parametrize("behind", ["", "/", "/api/v1", "/ui/"])
+def test_everything_goes_below_the_sub_path(behind):
+    """A proxy that serves the service at /spyde/: nothing is asked beside it, and frames come."""
+    from starlette.applications import Starlette
+    from starlette.routing import Mount
+
+    server = StandIn(file(signal=diffraction_scan()), api_key="opensesame")
+    server.app = server.traffic.middleware(Starlette(routes=[Mount("/spyde", app=server.app)]))
+    server.start()
+    service = Service(f"{server.url}/spyde{behind}", "opensesame")
+    try:
+        (found,) = listed(service).values()
+        frame = service.fetch(select(found.root, 3, 4, None, None))
+        np.testing.assert_array_equal(frame, encoded(5, 7, 6, 9)[3, 4])
+        assert service.about()["api_version"] == 0
+        assert len(server.traffic.requests) >= 4
+        assert all(url.startswith(("/spyde/api/v1/", "/spyde/zarr/")) for url in server.traffic.requests)
+    finally:
+        service.close()
+        server.stop()

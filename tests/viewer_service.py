@@ -101,12 +101,18 @@ def tree(nodes: dict[str, ArrayAdapter], title: str = "") -> PinnedMap:
 
 
 def file(**trees: PinnedMap) -> PinnedMap:
-    return PinnedMap(trees)
+    return PinnedMap(trees, metadata={"attributes": {"state": "ready"}})
 
 
 def unreadable(reason: str) -> PinnedMap:
     attributes = {"state": "failed", "error": reason}
     return PinnedMap({}, metadata={"attributes": attributes}, specs=[Spec("UnreadableFile")])
+
+
+def failed(reason: str) -> PinnedMap:
+    """A node whose recipe no longer fits: an empty container with its reason."""
+    attributes = {"state": "failed", "error": reason, "parent": "root", "recipe": [], "key": ""}
+    return PinnedMap({}, metadata={"attributes": attributes}, specs=[Spec("SignalNode")])
 
 
 def encoded(*shape: int, dtype: str = "<u2") -> np.ndarray:
@@ -150,7 +156,7 @@ def several_scans() -> PinnedMap:
     energy = axis(*ENERGY, offset=1.0)
     return PinnedMap(
         {
-            "scan.hspy": PinnedMap({"signal": diffraction_scan()}),
+            "scan.hspy": file(signal=diffraction_scan()),
             "spectra.hspy": file(signal=_spectra(energy)),
             "folder": PinnedMap({"series.mrc": file(signal=_series()), "depth.zspy": file(signal=_planes())}),
             "image.mrc": file(signal=_large_image()),
@@ -302,10 +308,25 @@ def shown(window: Window) -> bool:
 
 def choose(qtbot: Any, window: Window, *path: str) -> None:
     """Click a node in the list, and wait until it is shown."""
-    qtbot.waitUntil(lambda: path in window.tree.items)
+    unfold(qtbot, window, *path)
     window.tree.list.itemClicked.emit(window.tree.items[path], 0)
     qtbot.waitUntil(lambda: window.session.state.node is not None and window.session.state.node.path == path)
     qtbot.waitUntil(lambda: shown(window))
+
+
+def unfold(qtbot: Any, window: Window, *path: str) -> None:
+    """Wait until a path is listed, with its folders unfolded and its file looked into."""
+
+    def there() -> bool:
+        for length in range(1, len(path)):
+            if (item := window.tree.items.get(path[:length])) is not None:
+                item.setExpanded(True)
+        file = window.session.library.file_of(path)
+        if file is not None and file.path not in window.session.library.trees:
+            window.session.library.open(file.path)
+        return path in window.tree.items
+
+    qtbot.waitUntil(there)
 
 
 def painted(view: Any, row: int, column: int) -> Any:

@@ -1,4 +1,4 @@
-"""Nodes as tiled sees them: arrays with metadata, in containers by file and signal.
+"""Nodes as tiled sees them: arrays with metadata.
 
 Everything here but `NodeAdapter.read` and `NodeAdapter.read_block` runs on the event loop, so it only
 looks into snapshots in memory.
@@ -7,32 +7,30 @@ looks into snapshots in memory.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from fastapi import HTTPException
 from tiled.adapters.core import Adapter
-from tiled.adapters.mapping import MapAdapter
 from tiled.ndslice import NDSlice
 from tiled.server.settings import get_settings
 from tiled.structures.array import ArrayStructure, BuiltinDtype
 from tiled.structures.core import Spec, StructureFamily
 
-from tiled_spyde.catalog import Folder, SourceFile
 from tiled_spyde.errors import InvalidSlice, NotFound, SpydeError, TooLarge, status_of
 from tiled_spyde.recipe import package_versions
 from tiled_spyde.slices import Selection
-from tiled_spyde.tree import NAVIGATOR, SignalTree
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tiled_spyde.evaluate import Evaluator
     from tiled_spyde.recipe import Recipe
+    from tiled_spyde.rights import Rights
     from tiled_spyde.signals import SignalInfo
+    from tiled_spyde.tree import SignalTree
 
     Chunks = tuple[tuple[int, ...], ...]
 
@@ -52,8 +50,6 @@ _CHUNK_BYTES = 128 * 2**20
 # A spectrum that takes longer than this is its own chunk, in seconds.
 _SLOW = 1e-3
 
-_T = TypeVar("_T")
-
 
 def http_error(error: SpydeError) -> HTTPException:
     """Return the answer for one of our errors."""
@@ -72,20 +68,25 @@ class NodeAdapter(Adapter[ArrayStructure]):
         The node's name.
     evaluator : Evaluator
         Computes its slices.
+    rights : Rights or None
+        Of the served folder it is in; what `access` goes by.
     """
 
     structure_family = StructureFamily.array
 
-    def __init__(self, tree: SignalTree, name: str, evaluator: Evaluator) -> None:
+    def __init__(
+        self, tree: SignalTree, name: str, evaluator: Evaluator, rights: Rights | None = None
+    ) -> None:
+        self.rights = rights
         self.recipe = tree.recipes[name]
-        self._tree = tree
-        self._name = name
+        self.tree = tree
+        self.name = name
         self._evaluator = evaluator
         super().__init__(structure(self.recipe), specs=[Spec("SignalNode")])
 
     def metadata(self) -> Any:
         """Calibration, recipe, key and state, under ``attributes`` (all that zarr v2 shows)."""
-        return {"attributes": attributes(self._tree, self._name)}
+        return {"attributes": attributes(self.tree, self.name)}
 
     def read(self, slice: NDSlice = NDSlice(...)) -> NDArray[Any]:  # noqa: B008 - tiled's names
         """Evaluate a slice; a plain tuple is a zarr chunk, which must begin inside the array."""
@@ -113,82 +114,6 @@ class NodeAdapter(Adapter[ArrayStructure]):
         return self._evaluator.read(self.recipe, wanted)
 
 
-class Children(Mapping[str, Any]):
-    """A container's children, made when they are asked for.
-
-    Parameters
-    ----------
-    entries : callable
-        Gives the current snapshot, name to entry.
-    adapt : callable
-        Makes the adapter of an entry from its name.
-    """
-
-    def __init__(self, entries: Callable[[], Mapping[str, _T]], adapt: Callable[[str], Any]) -> None:
-        self._entries = entries
-        self._adapt = adapt
-
-    def __getitem__(self, name: str) -> Any:
-        try:
-            return self._adapt(name)
-        except NotFound as error:
-            raise KeyError(name) from error
-        except SpydeError as error:
-            raise http_error(error) from error
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._entries())
-
-    def __len__(self) -> int:
-        return len(self._entries())
-
-
-def folder_adapter(folder: Callable[[], Folder], evaluator: Evaluator) -> MapAdapter[Any]:
-    """Container of a folder, which shows what the folder holds at any moment."""
-
-    def adapt(name: str) -> Any:
-        entry = folder().entries.get(name)
-        if entry is None:
-            raise NotFound(name)
-        if isinstance(entry, Folder):
-            return folder_adapter(lambda: entry, evaluator)
-        return file_adapter(entry, evaluator)
-
-    return MapAdapter(Children(lambda: folder().entries, adapt))
-
-
-def file_adapter(file: SourceFile, evaluator: Evaluator) -> MapAdapter[Any]:
-    """Container of a file's signals; one without children where it cannot be read."""
-    if file.error is not None:
-        failed = {"attributes": {"state": "failed", "error": file.error}}
-        return MapAdapter({}, metadata=failed, specs=[Spec("UnreadableFile")])
-
-    def adapt(name: str) -> Any:
-        if name not in file.trees:
-            raise NotFound(name)
-        return tree_adapter(file.trees[name], evaluator)
-
-    return MapAdapter(Children(lambda: file.trees, adapt), metadata={"attributes": {"state": "ready"}})
-
-
-def tree_adapter(tree: SignalTree, evaluator: Evaluator) -> MapAdapter[Any]:
-    """Container of a tree's nodes; ``name@key`` is a pinned address."""
-
-    def adapt(address: str) -> Any:
-        tree.recipe(address)
-        return NodeAdapter(tree, address.partition("@")[0], evaluator)
-
-    shown = {
-        "title": tree.root.title,
-        "signal_type": tree.root.info.signal_type,
-        "navigation_shape": list(tree.root.info.navigation_shape),
-        "signal_shape": list(tree.root.info.signal_shape),
-        "navigator": NAVIGATOR if NAVIGATOR in tree.nodes else None,
-    }
-    nodes = Children(lambda: tree.nodes, adapt)
-    return MapAdapter(nodes, metadata={"attributes": shown}, specs=[Spec("SignalTree")])
-
-
 def attributes(tree: SignalTree, name: str) -> dict[str, Any]:
     """Describe a node beside its data: JSON without NaN."""
     node, recipe = tree.nodes[name], tree.recipes[name]
@@ -198,9 +123,14 @@ def attributes(tree: SignalTree, name: str) -> dict[str, Any]:
         "title": tree.root.title,
         "recipe": recipe.to_json(),
         "key": recipe.key,
-        "state": "stored" if recipe.parent is None else "lazy",
+        "state": "stored" if recipe.stored else "lazy",
+        "instrument": recipe.info.instrument.to_json(),
         "id": node.id,
-        "parent": node.parent,
+        "parent": tree.parent_name(name),
+        "operation": node.operation or None,
+        "created": node.created,
+        "created_by": node.created_by,
+        "calibration_error": tree.calibration_error,
         "versions": package_versions(),
         "metadata": tree.root.metadata,
         "_ARRAY_DIMENSIONS": list(_dims(recipe.info)),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from concurrent.futures import ThreadPoolExecutor
+import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,21 +12,27 @@ from tiled.media_type_registration import default_serialization_registry
 from tiled.structures.core import StructureFamily
 
 from tiled_spyde import codecs
-from tiled_spyde.adapters import folder_adapter
+from tiled_spyde.access import FolderPolicy
 from tiled_spyde.catalog import Catalog
-from tiled_spyde.errors import SourceError, SpydeError
+from tiled_spyde.database import Database
 from tiled_spyde.evaluate import Evaluator
-from tiled_spyde.lane import Guard
+from tiled_spyde.guard import Guard
+from tiled_spyde.index import Index
+from tiled_spyde.listing import Listing, remember_trees, top_listing
 from tiled_spyde.routes import routes
-from tiled_spyde.sources import Root, find_sources, open_source
+from tiled_spyde.settings import calibration_of, locations, rights_of, served_folders, trees_of
+from tiled_spyde.zarr import zarr_routes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from tiled.adapters.mapping import MapAdapter
     from tiled.config import Config
 
+    from tiled_spyde.sources import Source
+
 logger = logging.getLogger(__name__)
+
+_VARIABLE = re.compile(r"\$\{?(\w+)")
 
 # So that a plain `tiled serve` of our tree gives the viewer its compressed slices too.
 default_serialization_registry.register(StructureFamily.array, codecs.MEDIA_TYPE, codecs.serialize)
@@ -36,77 +43,204 @@ default_serialization_registry.register(
 
 
 def tree(
-    paths: Sequence[str],
-    nodes: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
+    paths: Sequence[str] = (),
+    trees: str | Mapping[str, Any] | None = None,
     *,
+    folders: Sequence[Mapping[str, Any]] = (),
+    groups: Mapping[str, Sequence[str]] | None = None,
+    state: str | None = None,
+    database: str | None = None,
     cache_mb: int = 512,
     workers: int | None = None,
     max_seconds: float = 120.0,
-) -> MapAdapter[Any]:
+    settle_seconds: float = 2.0,
+) -> Listing:
     """Serve files and folders: what a configuration names as ``tiled_spyde.app:tree``.
 
     Parameters
     ----------
     paths : sequence of str
-        Files and folders. A single folder's content stands at the top, else each path has its own name.
-    nodes : mapping, optional
-        For ``file/signal``, nodes to make at the start: ``parent``, ``operation``, ``parameters``, ``name``.
+        Files and folders. A single folder's content stands at the top, else each has its own name.
+    trees : str or mapping, optional
+        Nodes to begin with, by ``file/signal``, or the YAML file that says so: `tiled_spyde.settings.Trees`.
+    folders : sequence of mapping
+        Instead of `paths`, folders with rights and calibration of their own: `FolderSettings` there.
+    groups : mapping, optional
+        Members of each group that ``readers`` and ``editors`` name as ``group:NAME``.
+    state : str, optional
+        Folder of the database; ``tiled-spyde`` in the user's folder for state by default.
+    database : str, optional
+        Another place for the trees: an address as SQLAlchemy has it.
     cache_mb : int
         Bound on computed frames in memory, in MiB.
     workers : int, optional
         Threads for large requests; as many as cores by default.
     max_seconds : float
         Requests estimated to need longer are refused.
+    settle_seconds : float
+        A file that was written to is not opened before it has been the same for so long.
 
     Returns
     -------
-    tiled.adapters.mapping.MapAdapter
+    Listing
         With our own routes as its ``include_routers``.
     """
-    catalog = Catalog()
-    _open_all(catalog, [Path(path).expanduser() for path in paths])
-    for address, wanted in (nodes or {}).items():
-        _make_nodes(catalog, tuple(address.strip("/").split("/")), wanted)
+    wanted = served_folders(paths, folders)
+    served = locations(wanted)
+    where = database or f"sqlite:///{Path(state).expanduser() if state else state_folder()}/catalog.sqlite"
+    catalog = Catalog(Database(where), served, calibration_of(wanted))
+    catalog.prepare(trees_of(trees))
+
+    def update(changes: Mapping[Path, Source | None]) -> None:
+        catalog.update(changes)
+        remember_trees(catalog.top)
+
+    rights = rights_of(wanted, groups or {})
+    index = Index(
+        [place.path for place in served],
+        catalog.known,
+        update,
+        settle=settle_seconds,
+        apart=rights is not None,
+    )
     evaluator = Evaluator(cache_mb * 2**20, workers, max_seconds)
-    top = folder_adapter(lambda: catalog.top, evaluator)
-    top.include_routers = [routes(catalog, evaluator)]
+    top = top_listing(
+        lambda: catalog.top, evaluator, lambda: _said(catalog, index, rights is not None), rights
+    )
+    top.include_routers = [routes(catalog, evaluator), zarr_routes()]
+
+    async def start() -> None:
+        index.start()
+
+    async def stop() -> None:
+        index.stop()
+
+    top.startup_tasks, top.shutdown_tasks = [start], [stop]
     return top
 
 
 def demo_tree(
-    folder: str | None = None, nodes: Mapping[str, Sequence[Mapping[str, Any]]] | None = None, **settings: Any
-) -> MapAdapter[Any]:
+    folder: str | None = None, trees: str | Mapping[str, Any] | None = None, **settings: Any
+) -> Listing:
     """Serve the synthetic scan, made at the first start: ``tiled_spyde.app:demo_tree``.
 
     Parameters
     ----------
     folder : str, optional
         Where the scan is kept; the user's cache by default.
-    nodes, **settings
-        As for `tree`.
+    trees, **settings
+        As for `tree`. What is made is remembered beside the scan unless `state` says otherwise.
     """
     from tiled_spyde.demo import cache_folder, make_scan, show_progress
 
-    scan = make_scan(Path(folder).expanduser() if folder else cache_folder(), progress=show_progress)
-    return tree([str(scan)], nodes, **settings)
+    place = Path(folder).expanduser() if folder else cache_folder()
+    scan = make_scan(place, progress=show_progress)
+    return tree([str(scan)], trees, **{"state": str(place / "state"), **settings})
 
 
-def config_for(paths: Sequence[str], *, api_key: str, public: bool = False) -> Config:
-    """Return tiled's configuration for serving `paths` to one person, or to everyone who can connect."""
+def config_for(paths: Sequence[str], *, api_key: str, public: bool = False, **settings: Any) -> Config:
+    """Return tiled's configuration for serving `paths` to one person, or to everyone who can connect.
+
+    Parameters
+    ----------
+    paths : sequence of str
+    api_key : str
+    public : bool
+        Everyone who can connect may read.
+    **settings
+        For `tree`.
+    """
+    arguments = {"paths": [str(Path(path).absolute()) for path in paths], **settings}
     return _validated(
         {
-            "trees": [{"path": "/", "tree": "tiled_spyde.app:tree", "args": {"paths": list(paths)}}],
+            "trees": [{"path": "/", "tree": "tiled_spyde.app:tree", "args": arguments}],
             "access_control": {"access_policy": "tiled_spyde.access:CredentialPolicy", "args": {}},
             "authentication": {"single_user_api_key": api_key, "allow_anonymous_access": public},
         }
     )
 
 
+def read_config(file: Path) -> Config:
+    """Read a configuration, with ``${NAME}`` for what stands in the environment.
+
+    Raises
+    ------
+    ValueError
+        There is none, or a variable that it names is not set: tiled would take its name for its value,
+        and a secret key that everyone can read is none.
+    """
+    from tiled.config import parse_configs
+
+    if not file.exists():
+        raise ValueError(f"There is no configuration at {file}.")
+    files = [file] if file.is_file() else sorted((*file.glob("*.yml"), *file.glob("*.yaml")))
+    lines = [
+        line for one in files for line in one.read_text().splitlines() if not line.lstrip().startswith("#")
+    ]
+    named = dict.fromkeys(name for line in lines for name in _VARIABLE.findall(line))
+    if missing := [name for name in named if not os.environ.get(name)]:
+        raise ValueError(
+            f"{file} needs {', '.join(missing)} from the environment. Set {_it(missing)} and start again."
+        )
+    return parse_configs(file)
+
+
 def build(config: Config) -> Guard:
-    """Build the ASGI app of a configuration, with the guard round it."""
+    """Build the ASGI app of a configuration, with the guard round it.
+
+    Raises
+    ------
+    ValueError
+        The configuration would show folders to others than it says.
+    """
     from tiled.server.app import build_app_from_config
 
+    _check_rights(config)
+    _check_database(config)
     return Guard(build_app_from_config(config))
+
+
+def state_folder() -> Path:
+    """Return where a person's trees are kept: what other programs use for state, too."""
+    home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(home) / "tiled-spyde"
+
+
+def _check_rights(config: Config) -> None:
+    """Refuse what would be closed to everyone, or open to more people than it says."""
+    named = getattr(config.merged_trees, "rights", None) is not None
+    policy, providers = (
+        config.access_policy,
+        [spec.provider for spec in config.authentication.providers or ()],
+    )
+    if named and not isinstance(policy, FolderPolicy):
+        raise ValueError(
+            "Folders name readers and editors, so access_control.access_policy must be "
+            "tiled_spyde.access:FolderPolicy."
+        )
+    if isinstance(policy, FolderPolicy) and not named:
+        raise ValueError("FolderPolicy shows nothing of folders without readers and editors: name them.")
+    if isinstance(policy, FolderPolicy) and policy.provider not in providers:
+        raise ValueError(
+            f"access_control.args.provider is {policy.provider!r}, but authentication.providers has "
+            f"{', '.join(providers) or 'nobody'}."
+        )
+
+
+def _check_database(config: Config) -> None:
+    """Refuse a folder for tiled's database that is not there, before tiled does with a long story."""
+    uri = (config.database and config.database.uri) or ""
+    scheme, _, file = uri.partition(":///")
+    if scheme.startswith("sqlite") and file and not file.startswith((":memory:", "file:")):
+        folder = Path(file).parent
+        if not folder.is_dir() or not os.access(folder, os.W_OK):
+            raise ValueError(
+                f"database.uri: the server cannot write in {folder}. Make the folder, and let it."
+            )
+
+
+def _it(several: Sequence[str]) -> str:
+    return "it" if len(several) == 1 else "them"
 
 
 def _validated(config: dict[str, Any]) -> Config:
@@ -115,42 +249,16 @@ def _validated(config: dict[str, Any]) -> Config:
     return Config.model_validate(config)
 
 
-def _open_all(catalog: Catalog, paths: Sequence[Path]) -> None:
-    found = [(source, name) for path in paths for source, name in _sources(path, alone=len(paths) == 1)]
-    with ThreadPoolExecutor(8, thread_name_prefix="open") as pool:
-        for (_, name), (roots, error) in zip(found, pool.map(_open, (s for s, _ in found)), strict=True):
-            catalog.add_file(name, roots, error)
+def _said(catalog: Catalog, index: Index, hidden: bool) -> dict[str, Any]:
+    """Describe the whole: how far the index is, and a number that grows with each change.
 
-
-def _sources(path: Path, alone: bool) -> Iterable[tuple[Path, tuple[str, ...]]]:
-    """Every source below `path`, with the names under which it is served."""
-    path = path.absolute()
-    if not path.exists():
-        raise SourceError(f"There is nothing at {path}. Check the path.")
-    above = path if path.is_dir() and alone else path.parent
-    for source in find_sources(path):
-        relative = source.relative_to(above) if source.is_relative_to(above) else Path(source.name)
-        yield source, relative.parts
-
-
-def _open(path: Path) -> tuple[tuple[Root, ...], str | None]:
-    try:
-        roots = open_source(path)
-        for root in roots:
-            # Metadata show the key, and they are asked for on the event loop: read the samples here.
-            _ = root.fingerprint
-    except SpydeError as error:
-        logger.warning("%s", error)
-        return (), str(error)
-    return roots, None
-
-
-def _make_nodes(catalog: Catalog, path: tuple[str, ...], wanted: Sequence[Mapping[str, Any]]) -> None:
-    for node in wanted:
-        catalog.add_node(
-            path,
-            parent=node.get("parent", "root"),
-            operation=node["operation"],
-            parameters=node.get("parameters", {}),
-            name=node.get("name"),
-        )
+    Where not everyone may know of every file, neither says how much there is.
+    """
+    progress = index.progress
+    busy = progress.scanning or progress.done < progress.of
+    if hidden:
+        return {"indexing": {"done": 0, "of": 0, "scanning": busy}}
+    return {
+        "indexing": {"done": progress.done, "of": progress.of, "scanning": busy},
+        "revision": catalog.revision,
+    }

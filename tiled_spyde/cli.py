@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import secrets
 import socket
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
@@ -45,8 +47,15 @@ def _parser() -> argparse.ArgumentParser:
     serve = commands.add_parser("serve", help="serve files and folders, or what a configuration says")
     serve.add_argument("paths", nargs="*", metavar="PATH", help="scans, images, spectra, or folders of them")
     serve.add_argument("--config", metavar="FILE", type=Path, help="a configuration (YAML) instead of paths")
+    serve.add_argument(
+        "--state", metavar="DIR", type=Path, help="where trees are kept (default: the user's own)"
+    )
+    serve.add_argument("--trees", metavar="FILE", type=Path, help="nodes to begin with (YAML)")
     serve.add_argument("--public", action="store_true", help="everyone who can connect may read")
     serve.add_argument("--api-key", metavar="KEY", help="letters and digits; made up when left out")
+    serve.add_argument(
+        "--root-path", metavar="PATH", type=_root_path, help="where a proxy serves it, such as /spyde"
+    )
     _add_address(serve, DEFAULT_PORT)
     serve.set_defaults(run=_serve)
 
@@ -70,9 +79,18 @@ def _port(text: str) -> int:
     return int(text)
 
 
+def _root_path(text: str) -> str:
+    parts = [part for part in text.split("/") if part]
+    if any(not re.fullmatch(r"[\w.~-]+", part, re.ASCII) or set(part) == {"."} for part in parts):
+        raise argparse.ArgumentTypeError(f"{text} is no path of plain names, such as /spyde or /tools/spyde")
+    return "".join(f"/{part}" for part in parts)
+
+
 def _serve(options: argparse.Namespace) -> int:
     if bool(options.paths) == bool(options.config):
         raise ValueError("Give either PATHs or --config FILE.")
+    if options.config and (options.state or options.trees):
+        raise ValueError("--state and --trees go with PATHs; a configuration says them itself.")
     key = options.api_key or os.environ.get("TILED_SINGLE_USER_API_KEY") or secrets.token_hex(16)
     if not key.isalnum():
         raise ValueError("--api-key may have letters and digits only.")
@@ -80,20 +98,23 @@ def _serve(options: argparse.Namespace) -> int:
         config = _config(options, key)
         app, given = _build(config)
         print(_welcome(_url(listening), given, config.authentication.allow_anonymous_access), flush=True)
-        _server(app).run(sockets=[listening])
-    return 0
+        Thread(target=_say_progress, args=(config.merged_trees,), daemon=True).start()
+        server = _server(app, config.root_path)
+        server.run(sockets=[listening])
+    return 0 if server.started else 3
 
 
 def _config(options: argparse.Namespace, key: str) -> Any:
-    from tiled.config import parse_configs
-
-    from tiled_spyde.app import config_for
+    from tiled_spyde.app import config_for, read_config
 
     if not options.config:
-        return config_for(options.paths, api_key=key, public=options.public)
-    if not options.config.exists():
-        raise ValueError(f"There is no configuration at {options.config}.")
-    config = parse_configs(options.config)
+        given = {"state": options.state, "trees": options.trees}
+        settings = {name: str(path.absolute()) for name, path in given.items() if path}
+        config = config_for(options.paths, api_key=key, public=options.public, **settings)
+    else:
+        config = read_config(options.config)
+    if options.root_path is not None:
+        config.uvicorn["root_path"] = options.root_path
     if options.public:
         config.authentication.allow_anonymous_access = True
     if options.api_key or not (config.authentication.single_user_api_key or config.authentication.providers):
@@ -172,11 +193,29 @@ def _welcome(url: str, key: str | None, public: bool) -> str:
     )
 
 
-def _server(app: Any) -> Any:
+def _say_progress(tree: Any) -> None:
+    """Say how far the folders have been looked through, as long as that takes."""
+    said = None
+    while (found := tree.metadata().get("attributes", {}).get("indexing")) is not None:
+        done = not found["scanning"] and found["done"] >= found["of"]
+        line = f"{found['done']} of {found['of']} files known" + (
+            "" if done else ", looking through the folders"
+        )
+        if line != said and (done or found["of"]):
+            print(f"  index     {line}", flush=True)
+        if done:
+            return
+        said = line
+        time.sleep(2)
+
+
+def _server(app: Any, root_path: str = "") -> Any:
     import uvicorn
 
     return uvicorn.Server(
-        uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=3)
+        uvicorn.Config(
+            app, log_level="warning", access_log=False, timeout_graceful_shutdown=3, root_path=root_path
+        )
     )
 
 

@@ -7,6 +7,7 @@ shuffle and codec, so the same bytes serve zarr v2, zarr v3 and the viewer.
 from __future__ import annotations
 
 import sys
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MEDIA_TYPE = "application/x-blosc"
+
+# Headers that describe an array which is laid out for an answer: whoever sends the answer puts a dict here.
+SERIALIZED: ContextVar[dict[str, str] | None] = ContextVar("SERIALIZED", default=None)
 
 _BLOSC = Blosc(cname="lz4", clevel=5, shuffle=Blosc.BITSHUFFLE)
 
@@ -51,9 +55,17 @@ def decode(frame: bytes, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
 
 def serialize_raw(media_type: str, array: NDArray[Any], metadata: Any) -> bytes:
     """Lay out for tiled's registry: little-endian, C order, nothing else."""
+    _describe(array)
     return wire_order(array).tobytes()
 
 
 def serialize(media_type: str, array: NDArray[Any], metadata: Any) -> bytes:
     """Encode for tiled's registry of media types."""
+    _describe(array)
     return encode(array)
+
+
+def _describe(array: NDArray[Any]) -> None:
+    if (headers := SERIALIZED.get()) is not None:
+        headers["x-array-shape"] = ",".join(map(str, array.shape))
+        headers["x-array-dtype"] = array.dtype.newbyteorder("<").str

@@ -46,6 +46,18 @@ class Busy(SpydeError):
     """The server has no room for this now; the same request may succeed in a moment."""
 
 
+class Unavailable(SpydeError):
+    """The database cannot be used just now: locked, read-only, gone. What is known is served meanwhile."""
+
+
+class Unusable(Unavailable):
+    """The database cannot be used until someone mends it: damaged, of a newer version, not ours."""
+
+
+class StorageFull(SpydeError):
+    """There is no room on the disk for what is to be kept."""
+
+
 class ComputeError(SpydeError):
     """An operation failed on the data of one frame."""
 
@@ -61,6 +73,8 @@ STATUS: dict[type[Exception], int] = {
     InvalidSlice: 422,
     TooLarge: 400,
     Busy: 503,
+    Unavailable: 503,
+    StorageFull: 507,
     ComputeError: 422,
 }
 

@@ -19,7 +19,8 @@ import numpy as np
 
 from tiled_spyde.cache import Cache, DenseMap
 from tiled_spyde.errors import Busy, ComputeError, InvalidSlice, SpydeError, TooLarge
-from tiled_spyde.slices import Selection, as_slice, forward
+from tiled_spyde.signals import RegionReader, read_positions
+from tiled_spyde.slices import Selection, as_slice, blocks, grids, numbers_of, shape_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -28,10 +29,14 @@ if TYPE_CHECKING:
 
     from tiled_spyde.recipe import Recipe
     from tiled_spyde.signals import Index, Region
+    from tiled_spyde.slices import Grid
 
 # Below this estimate, in seconds, handing work to other threads costs more than it saves.
 _WORTH_SHARING = 5e-3
-# Reading from a root, for estimates only: for a frame, and for each byte of it, in seconds.
+# Positions are read together up to so many bytes, and so many positions where frames are tiny.
+_TOGETHER_BYTES = 8 * 2**20
+_TOGETHER = 65_536
+# Reading from a root, for estimates only: for a read, and for each byte of it, in seconds.
 _READ_SECONDS = 50e-6
 _READ_SECONDS_PER_BYTE = 0.5e-9
 # What needs longer than this takes one of a few places, so that it leaves threads for single frames.
@@ -91,67 +96,51 @@ class Evaluator:
         SourceError, ComputeError
             The file or an operation failed; the message names the position.
         """
+        recipe = recipe.array
         selection = Selection.of(wanted, recipe.info.shape)
-        if 0 in selection.shape:
+        if not all(selection.ranges):
             return np.empty(selection.shape, recipe.info.dtype)
         self._refuse_large_frames(recipe)
-        axes = len(recipe.info.navigation_axes)
-        taken = selection.ranges
-        result = (
-            self._map(recipe, taken)
-            if self._is_map(recipe)
-            else self._frames_of(recipe, taken[:axes], tuple(map(as_slice, taken[axes:])))
-        )
-        return result.reshape(selection.shape)
+        axes, rising = len(recipe.info.navigation_axes), selection.rising
+        positions, region = rising[:axes], tuple(map(as_slice, rising[axes:]))
+        map_wanted = self._is_map(recipe)
+        read = self._map(recipe, positions) if map_wanted else self._frames_of(recipe, positions, region)
+        return selection.restored(read)
 
     def close(self) -> None:
         """End the threads."""
         self._pool.shutdown(cancel_futures=True)
 
-    def _frames_of(self, recipe: Recipe, positions: tuple[range, ...], region: Region) -> NDArray[Any]:
-        counts = tuple(map(len, positions))
-        parts = tuple(
-            len(range(*part.indices(n))) for part, n in zip(region, recipe.info.signal_shape, strict=True)
-        )
+    def _frames_of(self, recipe: Recipe, positions: Grid, region: Region) -> NDArray[Any]:
+        count, info = math.prod(map(len, positions)), recipe.info
         # A root reads only the part; a chain needs the whole frame below it.
-        read = math.prod(parts) * recipe.info.dtype.itemsize if recipe.parent is None else None
-        seconds = self._refuse_beyond(math.prod(counts), recipe, read)
-        if math.prod(counts) == 1:
-            with self._place(seconds):
-                return self._part(recipe, tuple(taken[0] for taken in positions), region)
-        out = np.empty(counts + parts, recipe.info.dtype)
-
-        def fill(numbers: Iterable[int]) -> None:
-            for number in numbers:
-                cell = tuple(map(int, np.unravel_index(number, counts)))
-                index = tuple(taken[i] for taken, i in zip(positions, cell, strict=True))
-                out[cell] = self._part(recipe, index, region, keep=False)
-
+        size = (
+            math.prod(shape_of(region)) * info.dtype.itemsize
+            if recipe.stored
+            else recipe.root.info.frame_bytes
+        )
+        seconds = self._refuse_beyond(count, recipe, size)
         with self._place(seconds):
-            self._share(fill, range(math.prod(counts)), seconds)
-        return out
+            if count == 1:
+                return self._part(recipe, tuple(taken[0] for taken in positions), region)
+            numbers = numbers_of(positions, info.navigation_shape)
+            return self._many(recipe, [positions], numbers, region, seconds)
 
     def _is_map(self, recipe: Recipe) -> bool:
         """Say whether a node is one number per position, and not too many to be held."""
         info = recipe.info
-        if recipe.parent is None or info.signal_axes or not info.navigation_axes:
+        if recipe.stored or info.signal_axes or not info.navigation_axes:
             return False
         return DenseMap.bytes_of(info.navigation_shape, info.dtype) <= self._map_bytes
 
-    def _map(self, recipe: Recipe, taken: tuple[range, ...]) -> NDArray[Any]:
+    def _map(self, recipe: Recipe, taken: Grid) -> NDArray[Any]:
         part = tuple(map(as_slice, taken))
         dense = self._dense_map(recipe)
-        seconds = self._refuse_beyond(dense.missing(part), recipe)
+        seconds = self._refuse_beyond(dense.missing(part), recipe, recipe.root.info.frame_bytes)
 
         def compute(positions: NDArray[Any]) -> NDArray[Any]:
-            values = np.empty(len(positions), recipe.info.dtype)
-
-            def fill(rows: Iterable[int]) -> None:
-                for row in rows:
-                    values[row] = self._frame(recipe, tuple(positions[row].tolist()), keep=False)
-
-            self._share(fill, range(len(positions)), seconds)
-            return values
+            numbers = np.ravel_multi_index(tuple(positions.T), recipe.info.navigation_shape)
+            return self._many(recipe, grids(positions), numbers, (), seconds)
 
         # Whoever waits for positions that others compute holds a thread too.
         with self._place(seconds):
@@ -167,27 +156,69 @@ class Evaluator:
                 self._maps.popitem(last=False)
         return dense
 
-    def _part(self, recipe: Recipe, index: Index, region: Region, keep: bool = True) -> NDArray[Any]:
-        if recipe.parent is not None:
-            return self._frame(recipe, index, keep)[region]
-        rising = tuple(map(forward, region, recipe.info.signal_shape))
-        part = recipe.root.reader.read(index, rising)
-        return part[tuple(slice(None, None, -1 if (cut.step or 1) < 0 else 1) for cut in region)]
+    def _many(
+        self, recipe: Recipe, wanted: Sequence[Grid], numbers: NDArray[Any], region: Region, seconds: float
+    ) -> NDArray[Any]:
+        """Return the frames at the positions of all `wanted`, whose numbers are `numbers`, one after the other."""
+        shape = recipe.info.navigation_shape
+        out = np.empty((len(numbers), *shape_of(region)), recipe.info.dtype)
 
-    def _frame(self, recipe: Recipe, index: Index, keep: bool = True) -> NDArray[Any]:
-        """Return one whole frame; the frames of the chain are remembered too, for people toggle between them."""
+        def fill(part: Iterable[Grid]) -> None:
+            for block in part:
+                at = np.searchsorted(numbers, numbers_of(block, shape))
+                out[at] = self._block(recipe, block, region).reshape(len(at), *out.shape[1:])
+
+        most = self._positions_at_once(recipe, len(numbers), region, seconds)
+        self._share(fill, [block for grid in wanted for block in blocks(grid, most)], seconds)
+        return out
+
+    def _positions_at_once(self, recipe: Recipe, count: int, region: Region, seconds: float) -> int:
+        """How many positions are read together: a few MB, and enough parts for all threads."""
+        pixels = math.prod(shape_of(region)) if recipe.stored else math.prod(recipe.root.info.signal_shape)
+        size = max(1, pixels * recipe.root.info.dtype.itemsize)
+        part = -(-count // self._workers) if seconds >= _WORTH_SHARING else count
+        return max(1, min(part, _TOGETHER_BYTES // size, _TOGETHER))
+
+    def _block(self, recipe: Recipe, positions: Grid, region: Region) -> NDArray[Any]:
+        """Return the frames at a few positions, which are read at once."""
+        below = _stored_frames(recipe, positions, region if recipe.stored else ())
+        if recipe.stored:
+            return below
+        counts = tuple(map(len, positions))
+        out = np.empty(counts + shape_of(region), recipe.info.dtype)
+        for cell in np.ndindex(counts):
+            index = tuple(taken[i] for taken, i in zip(positions, cell, strict=True))
+            out[cell] = self._frame(recipe, index, keep=False, below=below[(*cell, ...)])[region]
+        return out
+
+    def _part(self, recipe: Recipe, index: Index, region: Region) -> NDArray[Any]:
+        while recipe.is_view and recipe.parent is not None:
+            recipe, index = recipe.parent, recipe.below(index)
+        if recipe.parent is not None:
+            return self._frame(recipe, index)[region]
+        return recipe.root.reader.read(index, region)
+
+    def _frame(
+        self, recipe: Recipe, index: Index, keep: bool = True, below: NDArray[Any] | None = None
+    ) -> NDArray[Any]:
+        """Return one whole frame; the frames of the chain are remembered too, for people toggle between them.
+
+        `below` is the root's frame where it has been read already.
+        """
         if recipe.parent is None:
-            return recipe.root.reader.read(index)
+            return recipe.root.reader.read(index) if below is None else below
+        if recipe.is_view:
+            return self._frame(recipe.parent, recipe.below(index), keep, below)
         key = (recipe.key, index)
         if keep:
-            return self._frames.get(key, lambda: self._apply(recipe, index, keep))
+            return self._frames.get(key, lambda: self._apply(recipe, index, keep, below))
         held = self._frames.peek(key)
-        return self._apply(recipe, index, keep) if held is None else held
+        return self._apply(recipe, index, keep, below) if held is None else held
 
-    def _apply(self, recipe: Recipe, index: Index, keep: bool) -> NDArray[Any]:
+    def _apply(self, recipe: Recipe, index: Index, keep: bool, below: NDArray[Any] | None) -> NDArray[Any]:
         if recipe.parent is None or recipe.operation is None:
             raise InvalidSlice("A root has nothing to apply.")
-        frame = self._frame(recipe.parent, index, keep)
+        frame = self._frame(recipe.parent, index, keep, below)
         try:
             result = np.asarray(recipe.function(frame))
         except SpydeError:
@@ -199,11 +230,13 @@ class Evaluator:
             ) from error
         return _cast(result, recipe)
 
-    def _refuse_beyond(self, positions: int, recipe: Recipe, read: int | None = None) -> float:
-        """Return the estimated seconds on one core; refuse more than the limit. `read`: bytes a position."""
-        size = recipe.root.info.frame_bytes if read is None else read
-        reading = _READ_SECONDS + _READ_SECONDS_PER_BYTE * size
-        seconds = positions * (recipe.seconds + reading)
+    def _refuse_beyond(self, positions: int, recipe: Recipe, size: int) -> float:
+        """Return the estimated seconds on one core; refuse more than the limit. `size`: bytes read a position."""
+        calls = positions
+        if positions > 1 and isinstance(recipe.root.reader, RegionReader):
+            calls = -(-positions * size // _TOGETHER_BYTES)
+        reading = calls * _READ_SECONDS + positions * size * _READ_SECONDS_PER_BYTE
+        seconds = positions * recipe.seconds + reading
         if seconds > self.max_seconds:
             raise TooLarge(
                 f"This slice of {positions} positions would take about {seconds:.0f} s to compute; the limit is "
@@ -213,7 +246,7 @@ class Evaluator:
 
     def _refuse_large_frames(self, recipe: Recipe) -> None:
         """Refuse a chain with a frame that cannot be held whole; a root's own slice reads only itself."""
-        step = recipe if recipe.parent is not None else None
+        step = None if recipe.stored else recipe
         while step is not None:
             if step.info.frame_bytes > self._max_frame_bytes:
                 raise TooLarge(
@@ -238,7 +271,7 @@ class Evaluator:
         finally:
             self._heavy.release()
 
-    def _share(self, fill: Callable[[Any], None], cells: Sequence[int], seconds: float) -> None:
+    def _share(self, fill: Callable[[Any], None], cells: Sequence[Any], seconds: float) -> None:
         """Call ``fill`` with all `cells`, spread over the threads where `seconds` of work are worth it."""
         if seconds < _WORTH_SHARING or self._workers == 1:
             fill(cells)
@@ -260,6 +293,8 @@ def signal(recipe: Recipe) -> Any:
     """
     if recipe.parent is None:
         return recipe.root.signal()
+    if recipe.is_view:
+        return recipe.root.signal(recipe.info, _rearranged(recipe, signal(recipe.parent).data))
     mapped = signal(recipe.parent).map(
         recipe.function,
         inplace=False,
@@ -275,6 +310,33 @@ def signal(recipe: Recipe) -> Any:
             axis.scale, axis.offset = wanted.scale, wanted.offset
         axis.name, axis.units = wanted.name, wanted.units
     return mapped
+
+
+def _rearranged(recipe: Recipe, below: Any) -> Any:
+    """Return the frames of a view, taken from the dask array of its parent."""
+    counts, frame = recipe.info.navigation_shape, recipe.info.signal_shape
+    if recipe.frames is not None:
+        below = below.reshape((-1, *frame))[recipe.frames(np.arange(math.prod(counts)))]
+    return below.reshape(counts + frame)
+
+
+def _stored_frames(recipe: Recipe, positions: Grid, region: Region) -> NDArray[Any]:
+    """Return what stands in the file for the frames at `positions`, read at once where that is possible."""
+    reader, info = recipe.root.reader, recipe.root.info
+    if not recipe.rearranged:
+        return read_positions(reader, info, tuple(map(as_slice, positions)), region)
+    shape = info.navigation_shape
+    numbers = recipe.root_numbers(numbers_of(positions, recipe.info.navigation_shape))
+    wanted = grids(np.stack(np.unravel_index(numbers, shape), axis=1))
+    found = tuple(map(len, positions)) + (shape_of(region) if region else info.signal_shape)
+    if len(wanted) == 1:
+        return read_positions(reader, info, tuple(map(as_slice, wanted[0])), region).reshape(found)
+    out = np.empty((len(numbers), *found[len(positions) :]), info.dtype)
+    for grid in wanted:
+        part = read_positions(reader, info, tuple(map(as_slice, grid)), region)
+        at = np.searchsorted(numbers, numbers_of(grid, shape))
+        out[at] = part.reshape(len(at), *out.shape[1:])
+    return out.reshape(found)
 
 
 def _cast(result: NDArray[Any], recipe: Recipe) -> NDArray[Any]:

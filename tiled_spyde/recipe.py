@@ -6,13 +6,17 @@ import hashlib
 import json
 from functools import cache, cached_property
 from importlib.metadata import PackageNotFoundError, version
+from operator import mul
 from typing import TYPE_CHECKING, Any
 
 from tiled_spyde.errors import InvalidOperation
+from tiled_spyde.slices import index_of, strides_of
 
 if TYPE_CHECKING:
-    from tiled_spyde.operations.base import FrameFunction, Operation
-    from tiled_spyde.signals import SignalInfo
+    from numpy.typing import NDArray
+
+    from tiled_spyde.operations.base import FrameFunction, FrameNumbers, Operation
+    from tiled_spyde.signals import Index, SignalInfo
     from tiled_spyde.sources import Root
 
 MAX_STEPS = 64
@@ -43,6 +47,8 @@ class Recipe:
         self.root = root
         self.parent = parent
         self.operation = operation
+        # Whether the last step only looks differently at the numbers of its parent.
+        self.is_view: bool = operation is not None and operation.locality == "slice"
         self.length: int = 0 if parent is None else parent.length + 1
         self.info: SignalInfo = root.info if parent is None else self._declared()
 
@@ -56,6 +62,48 @@ class Recipe:
         if self.parent is None or self.operation is None:
             raise InvalidOperation("A root has no operation.")
         return self.operation.function(self.parent.info)
+
+    @cached_property
+    def stored(self) -> bool:
+        """Whether all numbers stand in the file as they are: no step computes any."""
+        return self.parent is None or (self.is_view and self.parent.stored)
+
+    @cached_property
+    def array(self) -> Recipe:
+        """Recipe of the very same array: without the last steps that move no frame."""
+        moved = not self.is_view or self.frames is not None
+        return self if moved or self.parent is None else self.parent.array
+
+    def below(self, index: Index) -> Index:
+        """Position of the parent's frame that a view has at `index`."""
+        if self.frames is None:
+            return index
+        strides, there = self._scans
+        return index_of(self.frames(sum(map(mul, index, strides))), there)
+
+    @cached_property
+    def _scans(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Strides of the scan here, and shape of the parent's."""
+        parent = self.info if self.parent is None else self.parent.info
+        return strides_of(self.info.navigation_shape), parent.navigation_shape
+
+    @cached_property
+    def rearranged(self) -> bool:
+        """Whether frames stand elsewhere than in the root."""
+        return self.frames is not None or (self.parent is not None and self.parent.rearranged)
+
+    def root_numbers(self, numbers: NDArray[Any]) -> NDArray[Any]:
+        """Return, for positions by their numbers in array order, the numbers of the root's frames."""
+        if self.parent is None:
+            return numbers
+        return self.parent.root_numbers(numbers if self.frames is None else self.frames(numbers))
+
+    @cached_property
+    def frames(self) -> FrameNumbers | None:
+        """Which of the parent's frames stand where, by their numbers; None where each stays in its place."""
+        if self.parent is None or self.operation is None:
+            return None
+        return self.operation.frames(self.parent.info)
 
     @cached_property
     def seconds(self) -> float:

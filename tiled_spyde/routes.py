@@ -14,6 +14,7 @@ from urllib.parse import quote
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, HTTPException, Request, Security
 from fastapi.responses import JSONResponse
+from fastapi.security import SecurityScopes
 from pydantic import Field, ValidationError
 from tiled.server.authentication import (
     check_scopes,
@@ -37,6 +38,14 @@ if TYPE_CHECKING:
 
 MAX_BODY = 2**20
 
+# What tiled finds out about a request. A route that is asked often names them itself: FastAPI resolves each anew
+# for every function that depends on it.
+Principal = Annotated[Any, Depends(get_current_principal)]
+AccessTags = Annotated[Any, Depends(get_current_access_tags)]
+Scopes = Annotated[Any, Depends(get_current_scopes)]
+RootTree = Annotated[Any, Depends(get_root_tree)]
+SessionState = Annotated[Any, Depends(get_session_state)]
+
 
 class NewNode(Strict):
     """What makes a node."""
@@ -56,16 +65,20 @@ def routes(catalog: Catalog, evaluator: Evaluator) -> APIRouter:
         """List the registered operations with the JSON schema of their parameters."""
         return operations.describe()
 
-    @router.post("/nodes/{path:path}", dependencies=[Security(check_scopes, scopes=["create:node"])])
+    @router.post("/nodes/{path:path}")
     async def make_node(
-        path: str, request: Request, require: Annotated[Callable[..., Awaitable[Any]], Depends(entry_with)]
+        path: str,
+        request: Request,
+        principal: Principal,
+        require: Annotated[Callable[..., Awaitable[Any]], Depends(entry_with)],
     ) -> JSONResponse:
         """Make a node in a tree: 201, or 200 where the same node is there already."""
         await require(path, ["create:node"])
         wanted = await _body(request)
         parts = tuple(part for part in path.split("/") if part)
         try:
-            node, made = await run_sync(lambda: catalog.add_node(parts, **wanted.model_dump()))
+            by = _name_of(principal)
+            node, made = await run_sync(lambda: catalog.add_node(parts, **wanted.model_dump(), by=by))
             described = await run_sync(lambda: _describe(catalog, evaluator, parts, node))
         except SpydeError as error:
             raise http_error(error) from error
@@ -78,15 +91,16 @@ def routes(catalog: Catalog, evaluator: Evaluator) -> APIRouter:
 
 async def entry_with(
     request: Request,
-    principal: Annotated[Any, Depends(get_current_principal)],
-    access_tags: Annotated[Any, Depends(get_current_access_tags)],
-    scopes: Annotated[Any, Depends(get_current_scopes)],
-    root_tree: Annotated[Any, Depends(get_root_tree)],
-    session_state: Annotated[Any, Depends(get_session_state)],
-) -> Callable[..., Awaitable[Any]]:
-    """Return a function that gives an entry, or answers 404 or 403 for want of a right on it."""
+    principal: Principal,
+    access_tags: AccessTags,
+    scopes: Scopes,
+    root_tree: RootTree,
+    session_state: SessionState,
+) -> Callable[[str, list[str]], Awaitable[Any]]:
+    """Return a function that gives an entry; 401 for want of a credential, 404 or 403 for want of a right on it."""
 
     async def entry(path: str, wanted: list[str]) -> Any:
+        await check_scopes(request, SecurityScopes(wanted), set(scopes))
         policy = getattr(request.app.state, "access_policy", None)
         return await get_entry(
             path,
@@ -101,6 +115,12 @@ async def entry_with(
         )
 
     return entry
+
+
+def _name_of(principal: Any) -> str | None:
+    """Return the name that someone has logged in with; None for the one key of a single person's server."""
+    names = [identity.id for identity in getattr(principal, "identities", ())]
+    return names[0] if names else None
 
 
 def _describe(catalog: Catalog, evaluator: Evaluator, tree: tuple[str, ...], node: Node) -> dict[str, Any]:

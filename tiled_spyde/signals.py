@@ -6,8 +6,9 @@ Everything here is in array order (``[y, x, ky, kx]``): navigation axes first, t
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import asdict, dataclass, replace
+from itertools import product
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -82,6 +83,32 @@ class Axis:
 
 
 @dataclass(frozen=True, slots=True)
+class Instrument:
+    """How a signal was acquired, as far as it is known; None is unknown.
+
+    Parameters
+    ----------
+    beam_energy : float or None
+        In keV.
+    camera_length : float or None
+        In mm.
+    counting : bool or None
+        True where the detector counts electrons, False where it adds up their charge.
+    scan_rotation : float or None
+        From the scan's x to the detector's x, in degrees, clockwise on the screen.
+    """
+
+    beam_energy: float | None = None
+    camera_length: float | None = None
+    counting: bool | None = None
+    scan_rotation: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all of it as JSON, the unknown as null."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
 class SignalInfo:
     """What is known of a signal without touching its data.
 
@@ -93,11 +120,14 @@ class SignalInfo:
         Native byte order.
     signal_type : str
         hyperspy's word for the kind of signal, for example ``electron_diffraction``; may be empty.
+    instrument : Instrument
+        How it was acquired.
     """
 
     axes: tuple[Axis, ...]
     dtype: np.dtype[Any]
     signal_type: str = ""
+    instrument: Instrument = Instrument()
 
     @property
     def navigation_axes(self) -> tuple[Axis, ...]:
@@ -140,13 +170,15 @@ class SignalInfo:
             "axes": [axis.to_json() for axis in self.axes],
             "dtype": self.dtype.str,
             "signal_type": self.signal_type,
+            "instrument": self.instrument.to_json(),
         }
 
     @classmethod
     def from_json(cls, described: Mapping[str, Any]) -> SignalInfo:
         """Return the signal that `to_json` described."""
         axes = tuple(map(Axis.from_json, described["axes"]))
-        return cls(axes, np.dtype(described["dtype"]), described["signal_type"])
+        instrument = Instrument(**described["instrument"])
+        return cls(axes, np.dtype(described["dtype"]), described["signal_type"], instrument)
 
 
 class FrameReader(Protocol):
@@ -177,3 +209,43 @@ class FrameReader(Protocol):
             The file cannot give this frame: truncated, damaged, gone or changed.
         """
         ...
+
+
+@runtime_checkable
+class RegionReader(FrameReader, Protocol):
+    """A frame reader that can read many positions at once for little more than one costs."""
+
+    def read_region(self, positions: tuple[slice, ...], region: Region = ()) -> NDArray[Any]:
+        """Return the frames at many positions, or the same part of each.
+
+        Parameters
+        ----------
+        positions : tuple of slice
+            One slice per navigation axis with explicit non-negative start and stop, not empty, and a
+            positive step. The caller asks for a few MB at a time.
+        region : tuple of slice
+            As of `read`.
+
+        Returns
+        -------
+        numpy.ndarray
+            As numpy would slice the whole array with ``(*positions, *region)``: the declared dtype and
+            native byte order, not shared with anyone.
+
+        Raises
+        ------
+        tiled_spyde.errors.SourceError
+            As `read`.
+        """
+        ...
+
+
+def read_positions(
+    reader: FrameReader, info: SignalInfo, positions: tuple[slice, ...], region: Region = ()
+) -> NDArray[Any]:
+    """Read many positions, at once where `reader` can; see `RegionReader.read_region`."""
+    if isinstance(reader, RegionReader):
+        return reader.read_region(positions, region)
+    taken = [range(*cut.indices(size)) for cut, size in zip(positions, info.navigation_shape, strict=True)]
+    frames = [reader.read(index, region) for index in product(*taken)]
+    return np.reshape(frames, (*map(len, taken), *frames[0].shape))

@@ -1,14 +1,25 @@
-"""Basic slices, with every bound written out."""
+"""Basic slices, with every bound written out, and the positions of a scan that they take."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from tiled_spyde.errors import InvalidSlice
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
+
+    from numpy.typing import NDArray
+
+    from tiled_spyde.signals import Index, Region
+
+# The positions that one range along each navigation axis takes.
+Grid = tuple[range, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +57,18 @@ class Selection:
         """Shape of the result."""
         return tuple(len(taken) for taken, kept in zip(self.ranges, self.kept, strict=True) if kept)
 
+    @property
+    def rising(self) -> Grid:
+        """The same indices, each range from its lowest to its highest."""
+        return tuple(taken if taken.step > 0 else taken[::-1] for taken in self.ranges)
+
+    def restored(self, read: NDArray[Any]) -> NDArray[Any]:
+        """Return what was read at `rising`, however it is shaped, in the order and the shape of the slice."""
+        if any(taken.step < 0 for taken in self.ranges):
+            read = read.reshape(tuple(map(len, self.ranges)))
+            read = read[tuple(slice(None, None, -1 if taken.step < 0 else 1) for taken in self.ranges)]
+        return read.reshape(self.shape)
+
 
 def _without_ellipsis(parts: tuple[Any, ...], axes: int) -> tuple[Any, ...]:
     given = sum(part is not Ellipsis for part in parts)
@@ -68,14 +91,75 @@ def _range_of(part: Any, size: int, axis: int) -> tuple[range, bool]:
 
 
 def as_slice(taken: range) -> slice:
-    """Return the slice that takes the indices of a range, which may run backwards."""
-    if not taken:
-        return slice(0, 0, 1)
-    return slice(taken.start, taken.stop if taken.stop >= 0 else None, taken.step)
+    """Return the slice that takes the indices of a rising range, which is not empty; none of it lies beyond."""
+    return slice(taken[0], taken[-1] + 1, taken.step)
 
 
-def forward(cut: slice, size: int) -> slice:
-    """Return the same indices in rising order, with every bound written out."""
-    taken = range(*cut.indices(size))
-    rising = taken if taken.step > 0 else taken[::-1]
-    return slice(rising.start, max(rising.stop, rising.start), rising.step)
+def shape_of(region: Region) -> tuple[int, ...]:
+    """Return the shape of what slices with explicit bounds and positive steps take."""
+    return tuple(len(range(cut.start, cut.stop, cut.step)) for cut in region)
+
+
+def strides_of(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return by how much a step along each axis raises the number of a position, counted in array order."""
+    return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
+
+
+def index_of(number: int, shape: tuple[int, ...]) -> Index:
+    """Return the position that has this number."""
+    index: Index = ()
+    for size in shape[:0:-1]:
+        number, i = divmod(number, size)
+        index = (i, *index)
+    return (number, *index)
+
+
+def numbers_of(grid: Grid, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Return the numbers of all positions of `grid`, rising."""
+    return np.ravel_multi_index(np.ix_(*grid), shape).ravel()
+
+
+def grids(positions: NDArray[Any]) -> list[Grid]:
+    """Return grids that together take exactly `positions`: few where these are regular.
+
+    Parameters
+    ----------
+    positions : numpy.ndarray
+        In array order, shape ``(n, axes)``.
+    """
+    if positions.shape[1] == 0:
+        return [()]
+    leading, last = positions[:, :-1], positions[:, -1]
+    ends = np.flatnonzero((leading[1:] != leading[:-1]).any(axis=1)) + 1
+    rows: dict[range, list[int]] = {}
+    for start, stop in pairwise([0, *ends.tolist(), len(positions)]):
+        for run in _runs(last[start:stop]):
+            rows.setdefault(run, []).append(start)
+    return [(*grid, run) for run, starts in rows.items() for grid in grids(leading[starts])]
+
+
+def _runs(values: NDArray[Any]) -> Iterator[range]:
+    """Split rising values into ranges."""
+    steps = np.diff(values)
+    changes = np.flatnonzero(steps[1:] != steps[:-1]) + 1
+    first, end = 0, len(values) - 1
+    while first <= end:
+        after = int(np.searchsorted(changes, first, side="right"))
+        last = min(end, int(changes[after])) if after < len(changes) else end
+        step = int(steps[first]) if last > first else 1
+        yield range(int(values[first]), int(values[last]) + 1, step)
+        first = last + 1
+
+
+def blocks(grid: Grid, most: int) -> Iterator[Grid]:
+    """Split `grid` into blocks of at most `most` positions, which follow each other in array order."""
+    counts = [len(taken) for taken in grid]
+    axis = next((at for at, count in enumerate(counts) if count > 1), None)
+    total = int(np.prod(counts))
+    if axis is None or total <= most:
+        yield grid
+        return
+    together = max(1, most * counts[axis] // total)
+    for start in range(0, counts[axis], together):
+        part = (*grid[:axis], grid[axis][start : start + together], *grid[axis + 1 :])
+        yield from blocks(part, most)

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from viewer.nodes import Kind
-from viewer.picture import Scale, filled, prepare
+from viewer.picture import Scale, filled, prepare, prepare_colours
 from viewer.readout import signal_word
 
 if TYPE_CHECKING:
@@ -67,6 +67,8 @@ class Contrasts:
 
     def work(self, node: Node, stride: int = 1) -> Callable[[NDArray[Any]], Picture]:
         """Return what makes an array of a node ready for painting, as it is to be drawn now."""
+        if node.colour_axes:
+            return prepare_colours
         scale, levels = self.of(node).scale, self.levels.get(node.family)
         return partial(_ready, scale, levels, stride, _grid(node))
 

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from viewer.nodes import Axis, Node
+from viewer.nodes import Axis, Entry, Indexing, Node, Sort
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+NO_ARRAY: Mapping[str, Any] = {"shape": [], "chunks": [], "data_type": {"kind": "u", "itemsize": 1}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +50,33 @@ def attributes_of(item: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def entry_from_json(folder: tuple[str, ...], item: dict[str, Any]) -> Entry | None:
+    """Entry from what a folder lists; None for what the viewer has no use for.
+
+    A file is a container that says its state; one that says nothing is a folder.
+    """
+    path, described = (*folder, item["id"]), attributes_of(item)
+    specs = {spec["name"] for spec in item["attributes"].get("specs") or []}
+    mark = json.dumps([item["attributes"].get("metadata"), item["attributes"].get("structure")])
+    if "UnreadableFile" in specs:
+        return Entry(path, Sort.UNREADABLE, described.get("error") or "it could not be read", mark)
+    if "SignalTree" in specs:
+        return Entry(path, Sort.TREE, mark=mark)
+    if item["attributes"].get("structure_family") != "container":
+        return None
+    return Entry(path, Sort.FILE, mark=mark) if "state" in described else Entry(path, Sort.FOLDER)
+
+
+def indexing_from_json(described: dict[str, Any]) -> Indexing:
+    """How far the service is with looking through its folders; at its end where it does not say."""
+    told = described.get("indexing") or {}
+    return Indexing(int(told.get("done") or 0), int(told.get("of") or 0), bool(told.get("scanning")))
+
+
 def node_from_json(path: tuple[str, ...], attributes: dict[str, Any]) -> Node | None:
     """Node from what tiled says of an array, or None where it is no array.
+
+    A node that failed has no array any more, only the reason.
 
     Parameters
     ----------
@@ -58,12 +85,17 @@ def node_from_json(path: tuple[str, ...], attributes: dict[str, Any]) -> Node | 
     attributes : dict
         tiled's ``attributes``: structure_family, structure, metadata.
     """
-    if attributes.get("structure_family") != "array":
-        return None
-    structure = attributes["structure"]
     described = (attributes.get("metadata") or {}).get("attributes") or {}
+    failed = described.get("state") == "failed"
+    if attributes.get("structure_family") != "array":
+        if not failed:
+            return None
+        attributes = {**attributes, "structure": NO_ARRAY}
+    structure = attributes["structure"]
     recipe = described.get("recipe") or []
     dtype, error = _dtype(structure["data_type"])
+    if failed:
+        error = error or "It failed; the service does not say why."
     return Node(
         path=path,
         key=described.get("key") or "",

@@ -36,7 +36,23 @@ class Busy(ServiceError):
 
 
 class Refused(ServiceError):
-    """The service does not do this; the text is its reason."""
+    """The service does not do this; the text is its reason.
+
+    Parameters
+    ----------
+    detail : str
+        What it said.
+    status : int or None
+        The HTTP status it said it with.
+    """
+
+    def __init__(self, detail: str, status: int | None = None) -> None:
+        super().__init__(detail)
+        self.status = status
+
+
+class Forbidden(ServiceError):
+    """The key may look, but not do this."""
 
 
 class Garbled(ServiceError):

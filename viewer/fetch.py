@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from viewer.lanes import Read
     from viewer.view_state import Request
 
+    Then = Callable[[Any, ServiceError | None], None]
+
 SLOW_JOIN_SECONDS = 2.0
 
 
@@ -59,6 +61,7 @@ class Fetcher(QtCore.QObject):
         self._sequence = 0
         self._newest: dict[str, int] = {}
         self._asked: dict[str, int] = {}
+        self._thens: dict[int, Then] = {}
         self._calls: deque[tuple[str, int, Callable[[], Any]]] = deque()
         self._called = threading.Condition()
         self._caller: threading.Thread | None = None
@@ -99,9 +102,26 @@ class Fetcher(QtCore.QObject):
         self._asked.pop(view, None)
         self._lane(view).drop()
 
-    def call(self, name: str, function: Callable[[], Any]) -> int:
-        """Run `function` in a thread; calls run one after the other, none is forgotten."""
+    def call(self, name: str, function: Callable[[], Any], then: Then | None = None) -> int:
+        """Run `function` in a thread; calls run one after the other, none is forgotten.
+
+        Parameters
+        ----------
+        name : str
+            Who calls.
+        function : callable
+            What to do in the calling thread.
+        then : callable, optional
+            Gets the value and the error in the GUI thread, after everybody who listens to `answered`.
+
+        Returns
+        -------
+        int
+            Sequence number that the answer will carry.
+        """
         self._sequence += 1
+        if then is not None:
+            self._thens[self._sequence] = then
         with self._called:
             self._calls.append((name, self._sequence, function))
             if self._caller is None:
@@ -109,10 +129,6 @@ class Fetcher(QtCore.QObject):
                 self._caller.start()
             self._called.notify()
         return self._sequence
-
-    def report(self, name: str, value: Any) -> None:
-        """Send an interim value of a call to the GUI thread; for use inside that call."""
-        self._deliver(Answer(name, 0, None, value))
 
     def busy(self, view: str) -> bool:
         """Return True while the newest request of a view has no answer."""
@@ -176,3 +192,5 @@ class Fetcher(QtCore.QObject):
                 return
             self._newest[answer.view] = answer.sequence
         self.answered.emit(answer)
+        if (then := self._thens.pop(answer.sequence, None)) is not None:
+            then(answer.value, answer.error)

@@ -17,12 +17,61 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+COLOUR = "colour"
+NAVIGATOR = "navigator"
+
+
 class Kind(StrEnum):
     """What one position of a node is drawn as."""
 
     IMAGE = "image"
     CURVE = "curve"
     MAP = "map"
+
+
+class Sort(StrEnum):
+    """What a folder of the service lists."""
+
+    FOLDER = "folder"
+    FILE = "file"
+    UNREADABLE = "unreadable"
+    TREE = "tree"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One thing that a folder lists, known without looking into it.
+
+    Parameters
+    ----------
+    path : tuple of str
+        Where it is.
+    sort : Sort
+        A file holds trees; a tree may also stand in a folder by itself.
+    error : str or None
+        Why an unreadable file cannot be shown.
+    mark : str
+        All that the service says of it: another mark means that it changed.
+    """
+
+    path: tuple[str, ...]
+    sort: Sort
+    error: str | None = None
+    mark: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Indexing:
+    """How far the service is with looking through its folders."""
+
+    done: int = 0
+    of: int = 0
+    scanning: bool = False
+
+    @property
+    def active(self) -> bool:
+        """True until everything that is there has been looked at once."""
+        return self.done < self.of or (self.scanning and not self.of)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +184,18 @@ class Node:
         return (Kind.MAP, Kind.CURVE, Kind.IMAGE)[min(2, len(self.signal_axes))]
 
     @cached_property
+    def colour_axes(self) -> tuple[Axis, ...]:
+        """The axis of red, green, blue (and opacity) where an image has one; it is part of every pixel."""
+        last = self.axes[-1:]
+        coloured = len(self.signal_axes) >= 3 and self.dtype in (np.uint8, np.uint16)
+        return last if coloured and last[0].name == COLOUR and last[0].size in (3, 4) else ()
+
+    @cached_property
     def shown_axes(self) -> tuple[Axis, ...]:
-        """Axes of the picture on the screen: at most two, always the last ones."""
-        return self.axes[-{Kind.IMAGE: 2, Kind.CURVE: 1, Kind.MAP: min(2, len(self.axes))}[self.kind] :]
+        """Axes of the picture on the screen: at most two, the last ones that are no colours."""
+        shown = {Kind.IMAGE: 2, Kind.CURVE: 1, Kind.MAP: min(2, len(self.axes))}[self.kind]
+        last = len(self.axes) - len(self.colour_axes)
+        return self.axes[last - shown : last]
 
     @cached_property
     def position_axes(self) -> tuple[Axis, ...]:
@@ -145,7 +203,13 @@ class Node:
 
         These are the navigation axes, and signal axes beyond the two that a screen has.
         """
-        return self.axes if self.kind is Kind.MAP else self.axes[: len(self.axes) - len(self.shown_axes)]
+        pictured = 0 if self.kind is Kind.MAP else len(self.shown_axes) + len(self.colour_axes)
+        return self.axes[: len(self.axes) - pictured]
+
+    @property
+    def calibrated(self) -> bool:
+        """False where some axis is known in pixels only."""
+        return all(axis.calibrated for axis in self.axes if axis not in self.colour_axes)
 
     @property
     def family(self) -> tuple[object, ...]:
@@ -165,6 +229,21 @@ class Tree:
     def node(self, name: str) -> Node | None:
         """Return the node called `name`, or None."""
         return next((node for node in self.nodes if node.name == name), None)
+
+    def navigator_of(self, node: Node) -> Node | None:
+        """Find the map to point into for a node: over its own scan where there is one, else the tree's.
+
+        A stack that was given its shape has a navigator of its own beside the one of the file.
+        """
+        if not node.navigation_axes:
+            return None
+        scan = tuple(axis.size for axis in node.navigation_axes)
+        maps = [
+            other for other in self.nodes if other.kind is Kind.MAP and other.error is None and other.axes
+        ]
+        named = [other for other in maps if other.name.endswith(NAVIGATOR)]
+        named.sort(key=lambda other: (other.shape != scan, other.name != NAVIGATOR))
+        return next(iter(named), None)
 
     @property
     def root(self) -> Node | None:

@@ -75,7 +75,8 @@ class Picture:
     raw : numpy.ndarray
         As it came, for the readout (the modulus where it was complex).
     shown : numpy.ndarray
-        Finite uint8, uint16 or float32, stretched, C order.
+        uint8, uint16 or float32, stretched, C order; finite but for the gaps of a curve. With a third axis
+        it is red, green, blue (and opacity).
     stretch : Stretch
         What was applied to `raw`.
     automatic : tuple of float
@@ -92,6 +93,11 @@ class Picture:
     automatic: Levels
     limits: Levels
     counts: NDArray[np.int64]
+
+    @property
+    def coloured(self) -> bool:
+        """True where each pixel has its own colour, and neither levels nor a colormap."""
+        return self.shown.ndim == 3
 
 
 def prepare(raw: NDArray[Any], scale: Scale = Scale.LINEAR, levels: Levels | None = None) -> Picture:
@@ -117,6 +123,19 @@ def prepare(raw: NDArray[Any], scale: Scale = Scale.LINEAR, levels: Levels | Non
     edges = stretch.forward(limits[0]), stretch.forward(limits[1])
     counts = np.histogram(stretch(sample), bins=BINS, range=_widened(*edges))[0]
     return Picture(raw, shown, stretch, automatic, limits, counts)
+
+
+def prepare_colours(raw: NDArray[Any]) -> Picture:
+    """Make red, green, blue (and opacity) ready for painting: as they are, in eight bits.
+
+    Parameters
+    ----------
+    raw : numpy.ndarray
+        uint8 or uint16, shape (rows, columns, 3 or 4).
+    """
+    eight = raw if raw.dtype == np.uint8 else (raw >> 8).astype(np.uint8)
+    whole, none = (0.0, 255.0), np.zeros(BINS, np.int64)
+    return Picture(raw, np.ascontiguousarray(eight), Stretch(), whole, whole, none)
 
 
 def _finite_sample(raw: NDArray[Any]) -> NDArray[Any]:
@@ -148,12 +167,16 @@ def _threshold(dtype: np.dtype[Any], levels: Levels) -> float:
 
 
 def _paintable(stretch: Stretch, raw: NDArray[Any], limits: Levels) -> NDArray[Any]:
-    """`raw` stretched, in a dtype that paints quickly, NaN and infinities as the nearest finite value."""
+    """`raw` stretched, in a dtype that paints quickly, infinities as the nearest finite value.
+
+    NaN is the lowest value of an image, and a gap in a curve.
+    """
     if stretch.scale is Scale.LINEAR and raw.dtype in (np.uint8, np.uint16):
         return np.ascontiguousarray(raw)
     finite = raw
     if raw.dtype.kind == "f" and not np.isfinite(raw).all():
-        finite = np.nan_to_num(raw, nan=limits[0], posinf=limits[1], neginf=limits[0])
+        missing = np.nan if raw.ndim == 1 else limits[0]
+        finite = np.nan_to_num(raw, nan=missing, posinf=limits[1], neginf=limits[0])
     return np.ascontiguousarray(stretch(finite))
 
 

@@ -10,9 +10,14 @@ from viewer.nodes import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
+
+    from numpy.typing import NDArray
 
     from viewer.nodes import Axis, Node
 
+UNCALIBRATED = "uncalibrated (px)"
+COLOURS = "RGBA"
 LENGTHS = {"pm": -12, "Å": -10, "nm": -9, "µm": -6, "mm": -3, "m": 0}
 SPELLINGS = {"um": "µm", "μm": "µm", "micron": "µm", "Angstrom": "Å", "angstrom": "Å", "A": "Å"}
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -88,13 +93,17 @@ def scale_bar(span: float) -> float:
 def axis_label(axis: Axis) -> str:
     """``kx (nm⁻¹)``, or the name and the word that there is no calibration."""
     name = f"k{axis.name[1]}" if re.fullmatch(r"k_?[xy]", axis.name) else axis.name
-    return f"{name} ({pretty_units(axis.units)})" if axis.calibrated else f"{name} (px, uncalibrated)"
+    return f"{name} ({pretty_units(axis.units)})" if axis.calibrated else f"{name}, {UNCALIBRATED}"
 
 
 def signal_word(node: Node) -> str:
     """Return what a microscopist calls this signal."""
+    if node.error is not None and not node.axes:
+        return "Failed"
     if node.kind is Kind.MAP:
         return "Map"
+    if node.colour_axes:
+        return "Colour image"
     if (word := SIGNAL_WORDS.get(node.signal_type)) is not None:
         return word
     units = [pretty_units(axis.units) for axis in node.signal_axes]
@@ -109,10 +118,30 @@ def indices_text(position: Sequence[int]) -> str:
 
 
 def shape_text(node: Node) -> str:
-    """Shape as hyperspy prints it, x first: ``128²|256²``, ``30×16|334``."""
+    """Shape as hyperspy prints it, x first: ``128²|256²``, ``30×16|334``, ``640×480 RGB``."""
     navigation = _sizes([axis.size for axis in node.navigation_axes])
-    signal = _sizes([axis.size for axis in node.signal_axes])
-    return "|".join(part for part in (navigation, signal) if part)
+    signal = _sizes([axis.size for axis in node.signal_axes if axis not in node.colour_axes])
+    colours = "".join(f" {COLOURS[: axis.size]}" for axis in node.colour_axes)
+    return "|".join(part for part in (navigation, signal) if part) + colours
+
+
+def intensity_text(value: NDArray[Any]) -> str:
+    """``I 42``, or the colours of a pixel: ``R 12 · G 30 · B 200``."""
+    if value.ndim == 0:
+        return f"I {number(value.item())}"
+    return " · ".join(
+        f"{colour} {number(part)}" for colour, part in zip(COLOURS, value.tolist(), strict=False)
+    )
+
+
+def calibration_text(node: Node) -> str:
+    """Which axes are known in pixels only; empty where all are calibrated."""
+    axes = [axis for axis in node.axes if axis not in node.colour_axes]
+    bare = [axis.name for axis in axes if not axis.calibrated]
+    if not bare:
+        return ""
+    which = "" if len(bare) == len(axes) else f"{', '.join(reversed(bare))} "
+    return f"{which}{UNCALIBRATED}"
 
 
 def _sizes(sizes: Sequence[int]) -> str:

@@ -6,30 +6,31 @@ its calling thread. It knows no panel; panels hear of it through signals.
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from functools import partial
-from time import monotonic
 from typing import TYPE_CHECKING
 
 from pyqtgraph.Qt import QtCore
 
 from viewer.contrast import Contrasts
-from viewer.errors import Busy, Gone
+from viewer.errors import Busy, Garbled, Gone
 from viewer.fetch import Fetcher
 from viewer.figures import Meter
-from viewer.nodes import Kind, Node, Tree
+from viewer.library import LIBRARY, PULSE_MS, Library
+from viewer.maker import MAKER, Maker
+from viewer.nodes import Kind, Sort
 from viewer.presence import DETAIL, FRAME, NAVIGATOR, NOTICE, Presence, Troubles
 from viewer.view_state import (
     Places,
     ViewState,
     ahead_requests,
-    carried_position,
     detail_request,
     first_stride,
     frame_request,
     map_request,
+    navigator_position,
     next_stride,
+    plane_of,
 )
 
 if TYPE_CHECKING:
@@ -39,13 +40,13 @@ if TYPE_CHECKING:
     from viewer.errors import ServiceError
     from viewer.figures import Figures
     from viewer.lanes import Answer
+    from viewer.nodes import Entry, Node, Tree
     from viewer.view_state import Region
+    from viewer.walk import Changes
     from viewer.wire import Service
 
-LISTINGS = ("list", "listing")
 HEARTBEAT_MS = 5000
 RETRY_MS = 1000
-LISTING_SECONDS = 0.25
 AHEAD_BYTES = 4 * 1024**2
 
 
@@ -58,9 +59,10 @@ class Session(QtCore.QObject):
         Closed with the session.
     heartbeat_ms, retry_ms : int
         How often to ask whether the service is there: when it is, and when it is not.
+    pulse_ms : int
+        How often to ask whether it has anything new.
     """
 
-    listed = QtCore.Signal(object)  # tuple of Tree
     chosen = QtCore.Signal(object)  # ViewState: another node, or the same with another key
     moved = QtCore.Signal(object)  # ViewState
     framed = QtCore.Signal(object)  # Answer with a Picture: a frame, or the map that is shown
@@ -68,12 +70,19 @@ class Session(QtCore.QObject):
     navigated = QtCore.Signal(object)  # Answer with a Picture: the navigator
     blanked = QtCore.Signal(str)  # there is no frame here, and why
 
-    def __init__(self, service: Service, heartbeat_ms: int = HEARTBEAT_MS, retry_ms: int = RETRY_MS) -> None:
+    def __init__(
+        self,
+        service: Service,
+        heartbeat_ms: int = HEARTBEAT_MS,
+        retry_ms: int = RETRY_MS,
+        pulse_ms: int = PULSE_MS,
+    ) -> None:
         super().__init__()
         self.service = service
         self.fetcher = Fetcher(service.read)
+        self.library = Library(service, self.fetcher, pulse_ms)
+        self.maker = Maker(service, self.fetcher)
         self.state = ViewState()
-        self.trees: tuple[Tree, ...] = ()
         self.troubles = Troubles()
         self.presence = Presence(service, self.fetcher, self.troubles, heartbeat_ms, retry_ms)
         self.contrasts = Contrasts()
@@ -82,27 +91,34 @@ class Session(QtCore.QObject):
         self._navigator: Node | None = None
         self._navigator_waits = False
         self._relisted_for: str | None = None
+        self._asked_for: tuple[str, ...] | None = None
         self._strides: dict[str, int] = {}
         self._reload = False
         self._meter = Meter()
         self.fetcher.answered.connect(self._answered)
+        self.library.changed.connect(self._listing_changed)
+        self.library.opened.connect(self._file_came)
+        self.maker.made.connect(self.show)
 
     # What a person does
 
     def start(self) -> None:
         """List the service, and keep an eye on it."""
         self.presence.start()
-        self.relist()
+        self.library.start()
 
     def close(self) -> None:
         """Stop everything; nothing is emitted afterwards."""
         self.presence.stop()
+        self.library.stop()
         self.fetcher.close()
         self.service.close()
 
     def relist(self) -> None:
-        """List trees and nodes again; what is shown stays unless it changed."""
-        self.fetcher.call("list", partial(self._list, progress=not self.trees))
+        """List everything again; what is shown stays unless it changed."""
+        self.library.look()
+        if self.library.watched is not None:
+            self.library.open(self.library.watched)
 
     def try_again(self) -> None:
         """Ask for everything that is shown once more."""
@@ -110,8 +126,21 @@ class Session(QtCore.QObject):
         self.presence.start()
         self.relist()
 
+    def show(self, path: tuple[str, ...]) -> None:
+        """Show what is at a path: a node, or the first signal of a file, as soon as it is known."""
+        self._asked_for = path
+        if (node := self.find(path)) is not None:
+            self.choose(node)
+        elif path in self.library.trees:
+            self._show_first(self.library.trees[path])
+        else:
+            file = self.library.file_of(path)
+            self.library.open(file.path if file else path)
+
     def choose(self, node: Node) -> None:
         """Show another node at the same place of the scan."""
+        self._asked_for = None
+        self.library.watch(node.path)
         before = self.state.node
         if before is not None and before.path != node.path:
             self._previous = before.path
@@ -122,6 +151,7 @@ class Session(QtCore.QObject):
         self._places.remember(self.state)
         self._choose_navigator(node)
         self.chosen.emit(self.state)
+        self.maker.look_at(node.tree)
         if node.error is not None:
             self.troubles.put(FRAME, f"{node.name}: {node.error}")
             self.blanked.emit(node.error)
@@ -134,9 +164,11 @@ class Session(QtCore.QObject):
         if self._previous is not None and (node := self.find(self._previous)) is not None:
             self.choose(node)
 
-    def complain(self, tree: Tree) -> None:
+    def complain(self, path: tuple[str, ...]) -> None:
         """Say why a file could not be read."""
-        name, error = tree.path[-1], tree.error or "the service does not say why."
+        entry = self.library.entry(path)
+        told = [entry.error if entry else None, *(tree.error for tree in self.library.trees.get(path, ()))]
+        name, error = path[-1], next(filter(None, told), "the service does not say why.")
         self.troubles.put(NOTICE, error if name in error else f"{name} could not be read: {error}")
 
     def move_to(self, position: Sequence[int]) -> None:
@@ -151,7 +183,7 @@ class Session(QtCore.QObject):
         if before.node.kind is not Kind.MAP or self.state.position[:leading] != before.position[:leading]:
             self._ask_frame()
             self._ask_ahead(before.position)
-        if self._plane(self.state) != self._plane(before):
+        if plane_of(self.state) != plane_of(before):
             self._ask_navigator()
 
     def look(self, visible: Region, screen: tuple[int, int]) -> None:
@@ -178,8 +210,7 @@ class Session(QtCore.QObject):
 
     def find(self, path: tuple[str, ...]) -> Node | None:
         """Return the node at a path as it was listed last."""
-        tree = next((tree for tree in self.trees if tree.path == path[:-1]), None)
-        return tree.node(path[-1]) if tree else None
+        return self.library.find(path)
 
     @property
     def navigator(self) -> Node | None:
@@ -191,17 +222,6 @@ class Session(QtCore.QObject):
         return self._meter.read(self.fetcher.cache)
 
     # Asking
-
-    def _list(self, progress: bool) -> tuple[Tree, ...]:
-        """In the calling thread: all trees; the first listing is told as it grows."""
-        trees: list[Tree] = []
-        told = -math.inf
-        for tree in self.service.trees():
-            trees.append(tree)
-            if progress and monotonic() - told > LISTING_SECONDS:
-                told = monotonic()
-                self.fetcher.report("listing", tuple(trees))
-        return tuple(trees)
 
     def _ask_frame(self) -> None:
         node = self.state.node
@@ -217,7 +237,7 @@ class Session(QtCore.QObject):
         if view == FRAME:
             position, work = self.state.position, self.contrasts.work(node, stride)
         else:
-            position, work = self.navigator_position(), self.contrasts.plain(node, stride)
+            position, work = navigator_position(self.state, node), self.contrasts.plain(node, stride)
         self.fetcher.ask(view, map_request(node, position, stride), work)
 
     def _ask_detail(self) -> None:
@@ -234,10 +254,8 @@ class Session(QtCore.QObject):
 
     def _navigator_of(self, node: Node) -> Node | None:
         """Find the map to point into for a node."""
-        tree = next((tree for tree in self.trees if tree.path == node.tree), None)
-        navigator = tree.node("navigator") if tree and node.navigation_axes else None
-        usable = navigator is not None and navigator.kind is Kind.MAP and navigator.error is None
-        return navigator if usable else None
+        tree = self.library.tree(node.tree)
+        return tree.navigator_of(node) if tree else None
 
     def _choose_navigator(self, node: Node) -> None:
         """Keep the navigator while its key stays; another one waits until the first frame is there."""
@@ -253,19 +271,6 @@ class Session(QtCore.QObject):
             shape = [axis.size for axis in self._navigator.shown_axes]
             self._ask_map(NAVIGATOR, self._navigator, first_stride(shape))
 
-    def navigator_position(self) -> tuple[int, ...]:
-        """Return the position on the navigator's own axes."""
-        node, navigator = self.state.node, self._navigator
-        if node is None or navigator is None:
-            return ()
-        scan = len(node.navigation_axes)
-        return carried_position(self.state.position[:scan], node.navigation_axes, navigator.axes)
-
-    def _plane(self, state: ViewState) -> tuple[int, ...]:
-        """Return the indices that choose the plane of the navigator."""
-        scan = len(state.node.navigation_axes) if state.node else 0
-        return state.position[: max(0, scan - 2)]
-
     def _forget(self, view: str) -> None:
         """Want nothing of what a view asked for."""
         self.fetcher.drop(view)
@@ -280,11 +285,9 @@ class Session(QtCore.QObject):
             if not self.presence.failed(answer.view, answer.error):
                 self._failed(answer, answer.error)
             return
-        if self.presence.answered(answer.view) and answer.view not in LISTINGS:
+        if self.presence.answered(answer.view) and answer.view != LIBRARY:
             self.try_again()
-        if answer.view in LISTINGS:
-            self._list_came(answer.value, complete=answer.view == "list")
-        elif answer.view == FRAME:
+        if answer.view == FRAME:
             self._frame_came(answer)
         elif answer.view == NAVIGATOR:
             self.troubles.settle(NAVIGATOR)
@@ -313,31 +316,59 @@ class Session(QtCore.QObject):
         if stride > 1:
             self._ask_map(answer.view, answer.request.node, next_stride(stride, answer.round_trip))
 
-    def _list_came(self, trees: tuple[Tree, ...], complete: bool) -> None:
-        self.trees = trees
-        self.listed.emit(trees)
+    def _listing_changed(self, changes: Changes) -> None:
+        """Begin with the first file that is listed; miss the one that is shown when it goes."""
         shown = self.state.node
-        if shown is None:
-            if (first := next((tree.root for tree in trees if tree.root), None)) is not None:
-                self.choose(first)
-        elif complete:
+        if shown is None and self._asked_for is None:
+            files = (entry for entry in changes.put if entry.sort in (Sort.FILE, Sort.TREE))
+            if (first := next(files, None)) is not None:
+                self.show(first.path)
+        elif shown is not None and any(shown.path[: len(path)] == path for path in changes.gone):
+            self._miss(shown)
+
+    def _file_came(self, entry: Entry, trees: tuple[Tree, ...]) -> None:
+        """Show a file that was asked for; go on with the shown node as it is now."""
+        shown = self.state.node
+        if shown is not None and shown.path[: len(entry.path)] == entry.path:
             self._list_again(shown)
+        if self._asked_for is None:
+            return
+        if entry.path == self._asked_for:
+            self._show_first(trees)
+        elif (node := self.find(self._asked_for)) is not None:
+            self.choose(node)
+
+    def _show_first(self, trees: tuple[Tree, ...]) -> None:
+        """Show the first signal of a file; say why where it has none."""
+        self._asked_for = None
+        if (first := next((tree.root for tree in trees if tree.root), None)) is not None:
+            self.choose(first)
+        elif trees and trees[0].error is not None:
+            self.complain(trees[0].path)
 
     def _list_again(self, shown: Node) -> None:
         """Go on with the shown node as it is now."""
         node, relisted_for = self.find(shown.path), self._relisted_for
         self._relisted_for = None
         if node is None:
-            self.troubles.put(NOTICE, f"{'/'.join(shown.path)} is gone from the service.")
+            self._miss(shown)
         elif node != shown or self._reload or self._navigator_of(node) != self._navigator:
             self.choose(node)
+            if node.key != shown.key and node.error is None:
+                changed = "/".join(node.tree)
+                self.troubles.put(NOTICE, f"{changed} has changed. This is {node.name} as it is now.")
         elif relisted_for is not None:
             self.troubles.put(FRAME, f"{shown.name} cannot be read: {relisted_for}")
         self._reload = False
 
+    def _miss(self, node: Node) -> None:
+        self.troubles.put(NOTICE, f"{'/'.join(node.path)} is gone from the service: removed or renamed.")
+
     def _failed(self, answer: Answer, error: ServiceError) -> None:
         """Do what each kind of error of a service that is there asks for."""
         view = answer.view
+        if view in (LIBRARY, MAKER) and not isinstance(error, Garbled):
+            return  # they say themselves what of their questions failed
         if isinstance(error, Gone) and self._relisted_for is None:
             self._relisted_for = str(error)
             self.relist()

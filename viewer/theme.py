@@ -103,6 +103,7 @@ QPushButton:pressed {{ background: {t.border}; }}
 QPushButton:checked {{ background: {t.accent_field}; color: {t.accent}; border-color: {t.accent}; }}
 QPushButton:disabled {{ color: {t.faint}; background: {t.panel}; }}
 QPushButton:checked:disabled {{ color: {t.faint}; border-color: {t.border}; background: {t.panel}; }}
+QPushButton#wanted {{ border-color: {t.busy}; color: {t.busy}; }}
 QPushButton#first {{ border-top-right-radius: 0; border-bottom-right-radius: 0; }}
 QPushButton#middle {{ border-radius: 0; border-left: none; }}
 QPushButton#last {{ border-top-left-radius: 0; border-bottom-left-radius: 0; border-left: none; }}
@@ -117,6 +118,23 @@ QComboBox::drop-down {{ border: none; width: 20px; }}
 QComboBox::down-arrow {{ image: none; }}
 QComboBox QAbstractItemView {{ background: {t.panel}; color: {t.text}; border: 1px solid {t.border};
     selection-background-color: {t.selected}; selection-color: {t.text}; outline: 0; }}
+QLineEdit {{ background: {t.field}; color: {t.text}; border: 1px solid {t.border}; border-radius: 4px;
+    padding: 3px 6px; min-height: 18px; selection-background-color: {t.accent};
+    selection-color: {t.window}; }}
+QLineEdit:focus {{ border-color: {t.accent}; }}
+QLineEdit[wrong="true"] {{ border-color: {t.bad}; }}
+QCheckBox {{ color: {t.text}; spacing: 6px; }}
+QCheckBox::indicator {{ width: 13px; height: 13px; border: 1px solid {t.border}; border-radius: 3px;
+    background: {t.field}; }}
+QCheckBox::indicator:checked {{ background: {t.accent}; border-color: {t.accent}; }}
+QLabel#wrong {{ color: {t.bad}; font-size: 8pt; }}
+QScrollArea, QWidget#form {{ background: {t.panel}; }}
+QProgressBar {{ background: {t.field}; border: none; border-radius: 2px; }}
+QProgressBar::chunk {{ background: {t.accent}; border-radius: 2px; }}
+QMenu {{ background: {t.panel}; color: {t.text}; border: 1px solid {t.border}; padding: 4px; }}
+QMenu::item {{ padding: 4px 18px; border-radius: 3px; }}
+QMenu::item:selected {{ background: {t.selected}; }}
+QMenu::item:disabled {{ color: {t.faint}; }}
 QTreeWidget {{ background: {t.panel}; color: {t.text}; border: none; outline: 0; }}
 QTreeWidget::item {{ padding: 3px 2px; border: none; }}
 QTreeWidget::item:hover {{ background: {t.field}; }}

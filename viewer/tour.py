@@ -158,8 +158,15 @@ class Tour:
     # What the steps are made of
 
     def _first_scan(self) -> Tree | None:
-        scans = (tree for tree in self.session.trees if tree.root and tree.root.navigation_axes)
-        return next(scans, None)
+        """Return the first scan among the files that have been looked into; look into another where none is."""
+        session = self.session
+        scans = (tree for tree in session.library.all_trees() if tree.root and tree.root.navigation_axes)
+        if (scan := next(scans, None)) is None:
+            unknown = (
+                file.path for file in session.library.files() if file.path not in session.library.trees
+            )
+            session.library.see(unknown)
+        return scan
 
     def _show(self, node: Node) -> None:
         self.session.choose(self.session.find(node.path) or node)

@@ -10,6 +10,8 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from viewer.nodes import Kind
 
 if TYPE_CHECKING:
@@ -137,7 +139,7 @@ def frame_request(state: ViewState) -> Request | None:
         return None
     shown = node.shown_axes
     stride = overview_stride([axis.size for axis in shown]) if node.kind is Kind.IMAGE else 1
-    return Request(node, (*state.position, *whole(shown, stride)))
+    return Request(node, (*state.position, *whole(shown, stride), *whole(node.colour_axes)))
 
 
 def detail_request(state: ViewState) -> Request | None:
@@ -156,7 +158,7 @@ def detail_request(state: ViewState) -> Request | None:
     )
     if min(len(span) for span in spans) == 0:
         return None
-    return Request(overview.node, (*state.position, *spans))
+    return Request(overview.node, (*state.position, *spans, *whole(overview.node.colour_axes)))
 
 
 def _snapped(low: float, high: float, size: int, stride: int) -> Span:
@@ -229,14 +231,33 @@ def ahead_requests(state: ViewState, previous: Sequence[int], count: int = 2) ->
 
 
 def carried_position(position: Sequence[int], old: Sequence[Axis], new: Sequence[Axis]) -> tuple[int, ...]:
-    """Return the same place in another node's scan: same value on calibrated axes, same fraction otherwise."""
+    """Return the same place in another node's scan: same value on calibrated axes, same fraction otherwise.
+
+    A stack that was given its shape shows the same frame.
+    """
     if len(position) != len(new) or len(old) != len(new):
-        return centre(new)
+        sizes, shape = [axis.size for axis in old], [axis.size for axis in new]
+        if not position or not new or math.prod(sizes) != math.prod(shape):
+            return centre(new)
+        frame = np.ravel_multi_index(tuple(position), sizes)
+        return tuple(int(index) for index in np.unravel_index(frame, shape))
     carried = [
         index if before.size == after.size else round(_carried(index, before, after))
         for index, before, after in zip(position, old, new, strict=True)
     ]
     return clipped(carried, new)
+
+
+def plane_of(state: ViewState) -> tuple[int, ...]:
+    """Return the indices that choose the plane of the navigator."""
+    scan = len(state.node.navigation_axes) if state.node else 0
+    return state.position[: max(0, scan - 2)]
+
+
+def navigator_position(state: ViewState, navigator: Node) -> tuple[int, ...]:
+    """Return the place of a view on its navigator's own axes."""
+    axes = state.node.navigation_axes if state.node else ()
+    return carried_position(state.position[: len(axes)], axes, navigator.axes)
 
 
 def carried_region(region: Region, old: Sequence[Axis], new: Sequence[Axis]) -> Region:

@@ -10,13 +10,14 @@ from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 from viewer.contrast import automatic_levels
 from viewer.nodes import Kind
 from viewer.panels.banner import Banner
+from viewer.panels.calibrate import CalibratePanel
 from viewer.panels.histogram import ContrastPanel
 from viewer.panels.navigator import NavigatorPanel
 from viewer.panels.signal import SignalPanel
 from viewer.panels.status import StatusBar
 from viewer.panels.toolbar import Toolbar
 from viewer.panels.tree import TreePanel
-from viewer.readout import indices_text, place_text, signal_word
+from viewer.readout import calibration_text, indices_text, place_text, signal_word
 from viewer.theme import DARK, LIGHT, THEMES, style_sheet
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class Window(QtWidgets.QMainWindow):
         self.session = session
         self.tree, self.toolbar, self.banner = TreePanel(), Toolbar(), Banner()
         self.navigator, self.signal = NavigatorPanel(), SignalPanel()
+        self.calibrate = CalibratePanel()
         self.navigator_contrast = ContrastPanel("navigator")
         self.signal_contrast = ContrastPanel("signal")
         self.status = StatusBar(session.service.name)
@@ -69,13 +71,14 @@ class Window(QtWidgets.QMainWindow):
         self._show_figures()
         self.setWindowTitle(f"tiled-spyde · {session.service.name}")
         self.resize(1440, 860)
+        self.signal.image.setFocus()  # arrow keys step from the start; nobody has asked to type
 
     def set_theme(self, name: str) -> None:
         """Take the colours of a theme, ``dark`` or ``light``."""
         self._theme = theme = THEMES[name]
         self.setPalette(_palette(theme))
         self.setStyleSheet(style_sheet(theme))
-        for panel in (self.tree, self.navigator, self.signal, self.status):
+        for panel in (self.tree, self.navigator, self.signal, self.calibrate, self.status):
             panel.set_theme(theme)
         self.navigator_contrast.set_theme(theme)
         self.signal_contrast.set_theme(theme)
@@ -89,6 +92,13 @@ class Window(QtWidgets.QMainWindow):
         self._histogram_timer.stop()
         self.session.close()
         super().closeEvent(event)
+
+    def changeEvent(self, event: QtCore.QEvent) -> None:  # noqa: N802 (Qt)
+        """Whoever comes back to the window sees what is new."""
+        came = event.type() == QtCore.QEvent.Type.ActivationChange and self.isActiveWindow()
+        if came and self.session.presence.is_connected:
+            self.session.library.look()
+        super().changeEvent(event)
 
     def keyPressEvent(self, event: QtGui.QKeyEvent) -> None:  # noqa: N802 (Qt)
         """Arrow keys step wherever the keyboard is; the list of nodes keeps its own."""
@@ -118,7 +128,11 @@ class Window(QtWidgets.QMainWindow):
         right.setContentsMargins(0, 0, 0, 0)
         right.addWidget(self.toolbar)
         right.addWidget(self.banner)
-        right.addWidget(self.pictures, 1)
+        beside = QtWidgets.QHBoxLayout()
+        beside.setSpacing(8)
+        beside.addWidget(self.pictures, 1)
+        beside.addWidget(self.calibrate)
+        right.addLayout(beside, 1)
         rest = QtWidgets.QWidget()
         rest.setLayout(right)
         across = QtWidgets.QSplitter(QtCore.Qt.Orientation.Horizontal)
@@ -145,20 +159,34 @@ class Window(QtWidgets.QMainWindow):
 
     def _listen_to_session(self) -> None:
         session = self.session
-        session.listed.connect(self.tree.show_trees)
+        library = session.library
+        library.changed.connect(self.tree.change)
+        library.opened.connect(self.tree.show_file)
+        library.indexing.connect(self.tree.finder.show_indexing)
+        library.found.connect(self.tree.show_found)
         session.chosen.connect(self._show_node)
         session.moved.connect(self._show_position)
         session.framed.connect(self._paint_frame)
         session.detailed.connect(self.signal.paint_detail)
         session.navigated.connect(self._paint_navigator)
         session.blanked.connect(self.signal.blank)
+        session.maker.possible.connect(self._show_calibration)
+        session.maker.made.connect(lambda _path: self.calibrate.made())
+        session.maker.refused.connect(self.calibrate.refused)
         session.presence.connected.connect(self.status.show_connection)
         session.troubles.changed.connect(self.banner.say)
 
     def _listen_to_panels(self) -> None:
         session = self.session
-        self.tree.node_clicked.connect(self._choose)
-        self.tree.file_clicked.connect(self._complain)
+        self.tree.clicked.connect(self._choose)
+        self.tree.reached.connect(session.show)
+        self.tree.file_clicked.connect(session.complain)
+        self.tree.seen.connect(session.library.see)
+        self.tree.searched.connect(session.library.search)
+        self.tree.calibrate_asked.connect(self._ask_calibration)
+        self.toolbar.calibrate_asked.connect(lambda: self._ask_calibration(None))
+        self.calibrate.wanted.connect(session.maker.calibrate)
+        self.calibrate.closed.connect(self._close_calibration)
         self.banner.again.connect(session.try_again)
         self.navigator.pointed.connect(session.move_to)
         self.signal.pointed.connect(self._point_on_map)
@@ -182,6 +210,8 @@ class Window(QtWidgets.QMainWindow):
             "A": self._auto_levels,
             "F": self._fit,
             "F5": self.session.try_again,
+            "Ctrl+K": self.toolbar.calibrate.click,
+            "Ctrl+F": self.tree.finder.box.setFocus,
         }
         for key, action in keys.items():
             QtGui.QShortcut(QtGui.QKeySequence(key), self).activated.connect(action)
@@ -189,14 +219,26 @@ class Window(QtWidgets.QMainWindow):
     # From panels to the session
 
     def _choose(self, path: tuple[str, ...]) -> None:
-        if (node := self.session.find(path)) is not None:
-            self.session.choose(node)
-            self.signal.view.setFocus()
+        """Show what was clicked; the keyboard then steps through its positions."""
+        self.session.show(path)
+        self.signal.view.setFocus()
 
-    def _complain(self, path: tuple[str, ...]) -> None:
-        tree = next((tree for tree in self.session.trees if tree.path == path), None)
-        if tree is not None:
-            self.session.complain(tree)
+    def _ask_calibration(self, tree: tuple[str, ...] | None) -> None:
+        """Open the form for a tree, or for the one that is shown."""
+        shown = self.session.state.node
+        tree = tree or (shown.tree if shown else ())
+        root = self.session.find((*tree, "root"))
+        if root is not None and not self.session.maker.why_not(tree):
+            self.calibrate.ask(root, self.session.maker.schema)
+
+    def _close_calibration(self) -> None:
+        self.calibrate.hide()
+        self.signal.view.setFocus()
+
+    def _show_calibration(self, why_not: str) -> None:
+        node = self.session.state.node
+        self.toolbar.show_calibration(why_not, node is not None and not node.calibrated)
+        self.tree.why_not_calibrate = why_not
 
     def _point_on_map(self, indices: Sequence[int]) -> None:
         position = self.session.state.position
@@ -272,7 +314,7 @@ class Window(QtWidgets.QMainWindow):
         self.navigator_contrast.setVisible(
             self.session.navigator is not None and len(self.session.navigator.shown_axes) == 2
         )
-        self.signal_contrast.setVisible(len(node.shown_axes) == 2)
+        self.signal_contrast.setVisible(len(node.shown_axes) == 2 and not node.colour_axes)
         self.signal_contrast.name(signal_word(node))
         self.tree.mark(node.path)
         self._show_contrast()
@@ -283,7 +325,7 @@ class Window(QtWidgets.QMainWindow):
         node = self.session.state.node
         if node is not None:
             contrast = self.session.contrasts.of(node)
-            self.toolbar.show_contrast(contrast, colours=node.kind is not Kind.CURVE)
+            self.toolbar.show_contrast(contrast, node.kind is not Kind.CURVE, not node.colour_axes)
             self.signal.image.set_colormap(contrast.colormap)
             self.signal_contrast.histogram.set_colormap(contrast.colormap)
 
@@ -294,7 +336,8 @@ class Window(QtWidgets.QMainWindow):
             self.navigator.show_position(state.position)
         self.signal.show_position(state.position)
         indices = indices_text(state.position)
-        self.status.show_position(indices, place_text(state.node.position_axes, state.position))
+        place = place_text(state.node.position_axes, state.position)
+        self.status.show_position(indices, place, calibration_text(state.node))
 
     def _paint_frame(self, answer: Answer) -> None:
         if answer.request is None:
@@ -338,6 +381,7 @@ def _palette(theme: Theme) -> QtGui.QPalette:
         role.Text: theme.text,
         role.ButtonText: theme.text,
         role.ToolTipText: theme.text,
+        role.PlaceholderText: theme.dim,
         role.Highlight: theme.selected,
         role.HighlightedText: theme.text,
     }

@@ -7,6 +7,8 @@ calling thread, which is a worker's.
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote, urlsplit
@@ -15,10 +17,17 @@ import httpx
 import numpy as np
 from numcodecs.blosc import Blosc
 
-from viewer.described import attributes_of, node_from_json, operation_from_json
-from viewer.errors import Busy, Garbled, Gone, Refused, ServiceError, Unauthorised, Unreachable
-from viewer.nodes import Node, Tree
+from viewer.described import (
+    attributes_of,
+    entry_from_json,
+    indexing_from_json,
+    node_from_json,
+    operation_from_json,
+)
+from viewer.errors import Busy, Forbidden, Garbled, Gone, Refused, ServiceError, Unauthorised, Unreachable
+from viewer.nodes import Node, Sort, Tree
 from viewer.view_state import Span
+from viewer.walk import Page
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -26,11 +35,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from viewer.described import Operation
+    from viewer.nodes import Entry, Indexing
     from viewer.view_state import Request, Selection
 
 BLOSC = "application/x-blosc"
 _BLOSC = Blosc()  # frames describe themselves, so one codec reads them all
-PAGE = 300
+PAGE = 200
+# What a list of files needs: without it tiled describes structures, sorting and links too.
+LISTED = "fields=metadata&fields=specs&fields=structure_family&fields=count&omit_links=true"
+UNPROCESSABLE = 422
+# Where a service begins to speak: what is pasted from a browser or from Python goes on behind it.
+PASTED = re.compile(r"/(?:api/v1|ui)(?=/|$)|/api/?$")
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 TIMEOUT = httpx.Timeout(60.0, connect=4.0)
 # A whole chunk is worth its bytes when it is small, since its neighbours come with it.
@@ -134,7 +149,8 @@ class Service:
     Parameters
     ----------
     url : str
-        ``http://host:port``, with or without ``/api/v1`` and ``?api_key=``.
+        ``http://host:port``, or ``https://host/sub/path`` behind a proxy; what a browser or Python shows
+        behind that (``/ui``, ``/api/v1``, ``?api_key=``) may follow.
     api_key : str or None
         Sent with every request; a key in the URL is used where this is None.
     timeout : httpx.Timeout
@@ -146,7 +162,7 @@ class Service:
         if not parts.hostname or parts.scheme not in ("http", "https"):
             raise ValueError(f"{url!r} is not the address of a service: try http://localhost:8000")
         key = api_key or next(iter(parse_qs(parts.query).get("api_key", [])), None)
-        prefix = parts.path.partition("/api/v1")[0].rstrip("/")
+        prefix = PASTED.split(parts.path, maxsplit=1)[0].rstrip("/")
         self.name = parts.netloc.rpartition("@")[2]
         self.url = f"{parts.scheme}://{self.name}{prefix}"
         self._client = httpx.Client(
@@ -181,20 +197,36 @@ class Service:
         answer = self._send("GET", address.url, headers={"Accept-Encoding": "identity"})
         return decode(answer.content, address), len(answer.content)
 
-    def trees(self) -> Iterator[Tree]:
-        """Yield every tree the service lists, folder by folder, and every file it could not read."""
-        folders: list[tuple[str, ...]] = [()]
-        while folders:
-            path = folders.pop(0)
-            for child in self._children(path):
-                here = (*path, child["id"])
-                specs = {spec["name"] for spec in child["attributes"].get("specs") or []}
-                if "UnreadableFile" in specs:
-                    yield Tree(here, error=attributes_of(child).get("error") or "it could not be read")
-                elif "SignalTree" in specs:
-                    yield self.tree(here, attributes_of(child).get("title") or "")
-                elif child["attributes"].get("structure_family") == "container":
-                    folders.append(here)
+    def top(self) -> tuple[str, Indexing]:
+        """Return what changes when anything at the top does, and how far indexing is: a cheap question."""
+        item = self._json("GET", "/api/v1/metadata/").get("data") or {"attributes": {}}
+        attributes = item["attributes"]
+        mark = json.dumps([attributes.get("metadata"), attributes.get("structure")])
+        return mark, indexing_from_json(attributes_of(item))
+
+    def page(self, folder: tuple[str, ...], offset: int) -> Page:
+        """List one page of a folder, without looking into anything it holds."""
+        url = f"/api/v1/search/{_quoted(folder)}?page[offset]={offset}&page[limit]={PAGE}&{LISTED}"
+        page = self._listing(url)
+        entries = (entry_from_json(folder, item) for item in page["data"])
+        known = tuple(entry for entry in entries if entry is not None)
+        return Page(folder, offset, known, len(page["data"]), page.get("meta", {}).get("count", 0))
+
+    def find(self, folder: tuple[str, ...], text: str) -> frozenset[tuple[str, ...]]:
+        """Paths in a folder whose name, title, type… the service finds for a text: its first page."""
+        query = f"filter[fulltext][condition][text]={quote(text, safe='')}"
+        page = self._listing(f"/api/v1/search/{_quoted(folder)}?{query}&page[limit]={PAGE}&{LISTED}")
+        return frozenset((*folder, item["id"]) for item in page["data"])
+
+    def trees(self, entry: Entry) -> tuple[Tree, ...]:
+        """List the trees of a file with their nodes."""
+        if entry.sort is Sort.TREE:
+            return (self.tree(entry.path),)
+        return tuple(
+            self.tree((*entry.path, child["id"]), attributes_of(child).get("title") or "")
+            for child in self._children(entry.path)
+            if child["attributes"].get("structure_family") == "container"
+        )
 
     def tree(self, path: tuple[str, ...], title: str = "") -> Tree:
         """List the nodes of one tree."""
@@ -259,18 +291,33 @@ class Service:
             raise Garbled("The service made a node but does not say where it is.")
         return self.node((*tree, made))
 
+    def why_not_create(self, tree: tuple[str, ...]) -> str:
+        """Return why no node can be made in a tree with this key; empty where it can.
+
+        Asked with an empty wish, which the service refuses as such only to those who may make nodes.
+        """
+        try:
+            self._send("POST", f"/api/v1/nodes/{_quoted(tree)}", json={})
+        except Forbidden as error:
+            return str(error)
+        except Refused as error:
+            return "" if error.status == UNPROCESSABLE else str(error)
+        return ""
+
     def _children(self, path: Sequence[str]) -> Iterator[dict[str, Any]]:
-        """Yield what is listed below `path`, page by page."""
+        """Yield what is listed below `path` with its structure, page by page."""
         offset, count = 0, 1
         while offset < count:
-            page = self._json(
-                "GET", f"/api/v1/search/{_quoted(path)}?page[offset]={offset}&page[limit]={PAGE}"
-            )
-            if "data" not in page:
-                raise Garbled(f"{self.url} is not a tiled-spyde service: it lists nothing.")
+            page = self._listing(f"/api/v1/search/{_quoted(path)}?page[offset]={offset}&page[limit]={PAGE}")
             yield from page["data"]
             count = page.get("meta", {}).get("count", 0)
             offset += len(page["data"]) or count
+
+    def _listing(self, url: str) -> dict[str, Any]:
+        page = self._json("GET", url)
+        if not isinstance(page.get("data"), list):
+            raise Garbled(f"{self.url} is not a tiled-spyde service: it lists nothing.")
+        return page
 
     def _json(self, method: str, url: str) -> dict[str, Any]:
         try:
@@ -288,7 +335,7 @@ class Service:
         except (httpx.HTTPError, OSError, RuntimeError) as error:
             raise Unreachable(f"{self.name} cannot be reached: {_reason(error)}.") from error
         if not answer.is_success:
-            raise _refusal(answer, self.name)
+            raise _refusal(answer, self.name, writing=method != "GET")
         return answer
 
 
@@ -298,9 +345,11 @@ def _reason(error: Exception) -> str:
     return "connection refused" if "refused" in text.lower() else text.rstrip(".")
 
 
-def _refusal(answer: httpx.Response, name: str) -> ServiceError:
+def _refusal(answer: httpx.Response, name: str, writing: bool) -> ServiceError:
     """Return the error a status means."""
     detail = _detail(answer)
+    if answer.status_code in (401, 403) and writing:
+        return Forbidden(f"This key may look, but make nothing here ({detail}).")
     if answer.status_code in (401, 403):
         return Unauthorised(f"{name} asks for a valid key ({detail}). Start the viewer with --api-key KEY.")
     if answer.status_code == 410:
@@ -309,7 +358,7 @@ def _refusal(answer: httpx.Response, name: str) -> ServiceError:
         return Busy(detail, _seconds(answer.headers.get("Retry-After", "1")))
     if answer.status_code in (502, 504):
         return Unreachable(f"{name} is behind a proxy that cannot reach it ({detail}).")
-    return Refused(detail)
+    return Refused(detail, answer.status_code)
 
 
 def _detail(answer: httpx.Response) -> str:

@@ -41,7 +41,7 @@ def build(name: str, parameters: Mapping[str, Any]) -> Operation:
     try:
         return REGISTRY[name].model_validate_json(json.dumps(parameters))
     except ValidationError as error:
-        raise InvalidOperation(f"{name}: {_explain(error)}") from None
+        raise InvalidOperation(f"{name}: {explain(error)}") from None
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidOperation(f"{name}: the parameters are not plain JSON: {error}") from None
 
@@ -60,12 +60,15 @@ def describe() -> list[dict[str, Any]]:
     ]
 
 
-def _explain(error: ValidationError) -> str:
+def explain(error: ValidationError) -> str:
+    """Say what is wrong with parameters, each by its name, in one line."""
     problems = error.errors(include_url=False, include_context=False)
     more = "" if len(problems) <= 5 else f"; and {len(problems) - 5} more"
     return "; ".join(map(_sentence, problems[:5])) + more
 
 
 def _sentence(problem: Any) -> str:
-    where = ".".join(map(str, problem["loc"])) or "parameters"
-    return f"{where}: {problem['msg'].removeprefix('Value error, ')} (got {str(problem['input'])[:80]})"
+    # pydantic quotes what was sent, which can be a megabyte.
+    where = ".".join(str(part)[:64] for part in problem["loc"]) or "parameters"
+    told = problem["msg"].removeprefix("Value error, ")[-300:]
+    return f"{where}: {told} (got {str(problem['input'])[:80]})"

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from tiled_spyde.signals import Axis, SignalInfo
 
 FrameFunction = Callable[["NDArray[Any]"], Any]
+# From the number of a frame, counted in array order, to the number of one of the parent's; also for arrays of them.
+FrameNumbers = Callable[[Any], Any]
 
 
 class Strict(BaseModel):
@@ -31,10 +33,14 @@ class Operation(Strict, ABC):
 
     A subclass's fields are its parameters (units as ``json_schema_extra={"unit": …}``), the first line of
     its docstring is what people read in a list.
+
+    Its locality is what of the parent a frame needs: ``frame``, the one at the same position, given to
+    `function`; ``slice``, one of the parent's as it is, named by `frames`.
     """
 
     name: ClassVar[str]
     version: ClassVar[int] = 1
+    locality: ClassVar[Literal["frame", "slice"]] = "frame"
     signal_dimensions: ClassVar[tuple[int, ...]]
     complex_too: ClassVar[bool] = False
 
@@ -79,6 +85,16 @@ class Operation(Strict, ABC):
     def function(self, info: SignalInfo) -> FrameFunction:
         """Return the function on one frame of the parent `info`: the very one `signal.map` is given."""
 
+    def frames(self, info: SignalInfo) -> FrameNumbers | None:
+        """Return which frame of the parent `info` stands where, for an operation that rearranges the scan.
+
+        Returns
+        -------
+        callable or None
+            A rising function of numbers; None where every frame stays where it is.
+        """
+        return None
+
     @abstractmethod
     def seconds(self, info: SignalInfo) -> float:
         """Estimate the time for one frame of `info` on one core, in seconds."""
@@ -88,7 +104,7 @@ class Position(Strict):
     """A place on an axis: a calibrated value with its unit, or an index."""
 
     value: float | None = None
-    unit: str | None = None
+    unit: str | None = Field(None, max_length=64)
     index: float | None = Field(None, ge=0)
 
     def place(self, axis: Axis, parameter: str) -> float:
@@ -105,7 +121,7 @@ class Position(Strict):
         if self.index is not None:
             return self._inside(self.index, axis, parameter)
         if axis.units is None or self.unit != axis.units:
-            known = f"is in {axis.units}" if axis.units else "is uncalibrated, so give an index"
+            known = f"is in {axis.units}" if axis.units else "is uncalibrated: give an index, or calibrate it"
             raise InvalidOperation(f"{parameter}: the axis {axis.name} {known}; got unit {self.unit!r}.")
         value = self.value or 0.0
         beyond = axis.values is not None and not min(axis.values) <= value <= max(axis.values)
@@ -148,14 +164,19 @@ class Distance(Strict):
     """A length within a frame, in pixels (``px``) or in the unit of the signal axes."""
 
     value: Annotated[float, Field(ge=0, le=1e9)]
-    unit: str = "px"
+    unit: str = Field("px", max_length=64)
 
     def step(self, axis: Axis, parameter: str) -> float:
         """Size of one pixel of `axis` in this distance's unit; raises InvalidOperation for another unit."""
         if self.unit == "px":
             return 1.0
-        if axis.units is None or self.unit != axis.units or axis.values is not None:
-            allowed = f'"px" or "{axis.units}"' if axis.units and axis.values is None else '"px"'
+        if axis.units is None:
+            raise InvalidOperation(
+                f'{parameter}: the axis {axis.name} is uncalibrated: unit must be "px"; got {self.unit!r}. '
+                "Or calibrate it."
+            )
+        if self.unit != axis.units or axis.values is not None:
+            allowed = '"px"' if axis.values is not None else f'"px" or "{axis.units}"'
             raise InvalidOperation(f"{parameter}: unit must be {allowed}; got {self.unit!r}.")
         return abs(axis.scale)
 

@@ -1,19 +1,24 @@
-"""Frames of arrays that a library reads: HDF5 datasets, zarr arrays, TIFF pages, and dask's."""
+"""Frames of arrays that a library reads: HDF5 datasets, zarr arrays, TIFF pages."""
 
 from __future__ import annotations
 
+import math
 import threading
+from collections import OrderedDict
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tiled_spyde.errors import SourceError
-from tiled_spyde.sources.quiet import quiet
-from tiled_spyde.sources.raw import linear
+from tiled_spyde.sources import store
+from tiled_spyde.sources.hdf5 import opened
+from tiled_spyde.sources.quiet import silence_readers
+from tiled_spyde.sources.raw import linear, within
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -31,10 +36,10 @@ class ArrayFrames:
     ----------
     files : sequence of File
         Checked before each read; the first one is named in errors.
-    array : array
-        Anything that can be sliced.
+    array : object
+        What the kinds of frames below find their array by.
     navigate : sequence of bool
-        For each axis of `array` as it is stored, whether it is a navigation axis.
+        For each axis of the array as it is stored, whether it is a navigation axis.
     info : SignalInfo
         What is declared of it.
     """
@@ -42,21 +47,31 @@ class ArrayFrames:
     def __init__(self, files: Sequence[File], array: Any, navigate: Sequence[bool], info: SignalInfo) -> None:
         self._files = tuple(files)
         self._array = array
+        self.held = array.nbytes if isinstance(array, np.ndarray) else 0  # bytes in memory
         self._navigate = tuple(navigate)
         self._info = info
 
     def read(self, index: Index, region: Region = ()) -> NDArray[Any]:
         """Return ``frame[region]`` at `index`; see `tiled_spyde.signals.FrameReader`."""
         linear(index, self._info.navigation_shape)
+        return self._checked(index, region, f"frame {index}")
+
+    def read_region(self, positions: Region, region: Region = ()) -> NDArray[Any]:
+        """Return many frames at once; see `tiled_spyde.signals.RegionReader`."""
+        within(positions, self._info.navigation_shape)
+        said = ", ".join(f"{cut.start}:{cut.stop}" for cut in positions)
+        return self._checked(positions, region, f"frames ({said})")
+
+    def _checked(self, at: Index | Region, region: Region, what: str) -> NDArray[Any]:
         self._check()
         try:
-            part = self._frame(index, region)
-        except MemoryError:
+            part = self._part(at, region)
+        except (MemoryError, SourceError):
             raise
         except Exception as error:
             self._check()  # a file replaced while it was read is that, not a damaged one
             raise SourceError(
-                f"Cannot read frame {index} of {self._files[0].name}: {_first_line(error)}. "
+                f"Cannot read {what} of {self._files[0].name}: {_first_line(error)}. "
                 "The file is truncated or damaged: copy it again."
             ) from error
         self._check()
@@ -66,54 +81,84 @@ class ArrayFrames:
         for file in self._files:
             file.check()
 
-    def _frame(self, index: Index, region: Region) -> Any:
-        signal = iter(region or [slice(None)] * len(self._info.signal_axes))
-        navigation = iter(index)
-        return self._slice(
+    def _part(self, at: Index | Region, region: Region) -> Any:
+        """Return what is at a position, or at several: then their axes come first."""
+        signal = iter(region or [slice(0, size, 1) for size in self._info.signal_shape])
+        navigation: Iterator[int | slice] = iter(at)
+        part = self._slice(
             tuple(next(navigation) if navigate else next(signal) for navigate in self._navigate)
         )
+        if len(part.shape) < len(self._navigate):  # one frame: no navigation axis is left
+            return part
+        return part.transpose(sorted(range(part.ndim), key=lambda axis: not self._navigate[axis]))
 
     def _slice(self, selection: tuple[int | slice, ...]) -> Any:
-        return self._array[selection]
+        raise NotImplementedError
 
 
 class Hdf5Frames(ArrayFrames):
     """Frames of an HDF5 dataset; `array` is its name."""
 
     def _slice(self, selection: tuple[int | slice, ...]) -> Any:
-        _, dataset = _dataset(self._files[0], self._array)
-        return dataset[selection]
+        return _datasets.get(self._files, self._array)[selection]
 
 
-class DaskFrames(ArrayFrames):
-    """Frames of a dask array, computed in the calling thread."""
+class ZarrFrames(ArrayFrames):
+    """Frames of an array of a zarr store; `array` is the store's path, its name in it, and what it may lead to."""
 
     def _slice(self, selection: tuple[int | slice, ...]) -> Any:
-        return self._array[selection].compute(scheduler="synchronous")
+        return store.array(self._files, *self._array)[selection]
 
 
 class TiffFrames(ArrayFrames):
     """Frames that are the pages of a series of a TIFF file; `array` is the number of the series."""
 
-    def _frame(self, index: Index, region: Region) -> Any:
-        number = linear(index, self._info.navigation_shape)
+    def _part(self, at: Index | Region, region: Region) -> Any:
+        scan = self._info.navigation_shape
+        if all(isinstance(one, int) for one in at):
+            return next(self._pages([linear(at, scan)]))[region]  # type: ignore[arg-type]
+        wanted = np.arange(math.prod(scan)).reshape(scan)[at]
+        pages = [page[region] for page in self._pages(wanted.ravel())]
+        return np.stack(pages).reshape(*wanted.shape, *pages[0].shape)
+
+    def _pages(self, numbers: Iterable[int]) -> Iterator[NDArray[Any]]:
         tiff, lock = _tiff(self._files[0])
         with lock:  # pages share the position in the file
             tiff.filehandle.open()
             try:
-                frame = tiff.series[self._array].pages[number].asarray()
+                for number in numbers:
+                    frame = tiff.series[self._array].pages[number].asarray()
+                    yield frame.reshape(self._info.signal_shape)
             finally:
                 tiff.filehandle.close()
-        return frame.reshape(self._info.signal_shape)[region]
 
 
-@lru_cache(maxsize=_OPEN)
-def _dataset(file: File, name: str) -> tuple[Any, Any]:
-    """Return an open HDF5 file and its dataset; they close when the last reader lets go of them."""
-    import h5py
+class _Datasets:
+    """Datasets that are open, those read last; a file closes when the last reader lets go of it."""
 
-    opened = h5py.File(file.path, "r", rdcc_nbytes=CHUNK_CACHE, rdcc_nslots=10_007)
-    return opened, opened[name]
+    def __init__(self) -> None:
+        self._held: OrderedDict[tuple[Path, str], tuple[Sequence[File], Any, Any]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, files: Sequence[File], name: str) -> Any:
+        key = (files[0].path, name)
+        with self._lock:
+            held = self._held.get(key)
+            if held is not None and held[0] == files:
+                self._held.move_to_end(key)
+                return held[2]
+            if held is not None:
+                # HDF5 would give the new reader what is open under this path, with the members as they were.
+                del self._held[key]
+                held[1].close()
+            file = opened(files[0].path, rdcc_nbytes=CHUNK_CACHE, rdcc_nslots=10_007)
+            self._held[key] = (files, file, file[name])
+            while len(self._held) > _OPEN:
+                self._held.popitem(last=False)
+            return self._held[key][2]
+
+
+_datasets = _Datasets()
 
 
 @lru_cache(maxsize=_OPEN)
@@ -121,7 +166,8 @@ def _tiff(file: File) -> tuple[Any, threading.Lock]:
     """Return what a TIFF file says of its pages, closed, and a lock for opening it."""
     import tifffile
 
-    with quiet(), tifffile.TiffFile(file.path, _multifile=False) as opened:
+    silence_readers()
+    with tifffile.TiffFile(file.path, _multifile=False) as opened:
         opened.series  # noqa: B018 - reads where the pages are
     return opened, threading.Lock()
 

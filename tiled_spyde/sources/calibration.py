@@ -6,41 +6,22 @@ A file's axes come nameless, with units spelt in many ways, in any order and wit
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tiled_spyde.errors import SourceError
+from tiled_spyde.labels import LONGEST_NAME, clean_name, clean_units, default_names, plain_text, unused
 from tiled_spyde.signals import Axis, SignalInfo
-from tiled_spyde.sources.files import plain_text
+from tiled_spyde.sources import colours
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-# Units that say nothing: an axis with one of them, or with none, is uncalibrated.
-_NO_UNITS = {
-    "",
-    "-",
-    "?",
-    "1",
-    "a.u.",
-    "none",
-    "pixel",
-    "pixels",
-    "px",
-    "undefined",
-    "<undefined>",
-    "channel",
-}
-_NAMES = {
-    "micron": "µm", "microns": "µm", "micrometer": "µm", "micrometre": "µm", "um": "µm",
-    "nanometer": "nm", "nanometre": "nm", "angstrom": "Å", "angstroms": "Å", "ang": "Å",
-    "sec": "s", "second": "s", "seconds": "s", "degree": "°", "degrees": "°", "deg": "°",
-    "electron volt": "eV", "ev": "eV", "kev": "keV",
-}  # fmt: skip
 _DATACUBE = {"rx", "ry", "qx", "qy"}
+_WIDEST = {"b": 1, "i": 8, "u": 8, "f": 8, "c": 16}  # bytes of a number that every client knows
+_FAR = 1e30  # a scale or an offset beyond it, or a scale below its inverse, measures nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,16 +64,12 @@ def describe(
     order = tuple(sorted(range(len(shape)), key=lambda position: not navigate[position]))
     converted = [_axis(axes[at], int(shape[at]), navigate[at]) for at in order]
     native = dtype.newbyteorder("=")
-    kind = plain_text(signal.get("signal_type") or "")
+    kind = plain_text(signal.get("signal_type") or "")[:LONGEST_NAME]
     return Described(SignalInfo(_named(converted), native, kind), navigate, order)
 
 
 def _check(axes: Sequence[Any], shape: Sequence[int], dtype: np.dtype[Any]) -> None:
-    if dtype.names is not None and set(dtype.names) <= set("RGBA"):
-        raise SourceError(
-            f"its pixels are colours ({', '.join(dtype.names)}), not numbers. Save it in shades of grey."
-        )
-    if dtype.kind not in "biufc":
+    if dtype.kind not in "biufc" or dtype.itemsize > _WIDEST[dtype.kind]:
         raise SourceError(f"it holds {dtype} values, not numbers. Save numbers of one size per position.")
     if len(axes) != len(shape):
         raise SourceError(f"it says {len(axes)} axes for an array of shape {tuple(shape)}. Save it again.")
@@ -122,7 +99,7 @@ def _axis(axis: Mapping[str, Any], size: int, navigate: bool) -> Axis:
     if "expression" in axis:  # evaluating what a file says is running its code
         return Axis(name, size, navigate=navigate)
     scale, offset = _number(axis.get("scale", 1.0)), _number(axis.get("offset", 0.0))
-    if not scale or offset is None:
+    if scale is None or offset is None or not 1 / _FAR < abs(scale) < _FAR or abs(offset) > _FAR:
         return Axis(name, size, navigate=navigate)
     return Axis(name, size, scale, offset, units, navigate)
 
@@ -138,58 +115,16 @@ def _number(value: Any) -> float | None:
 def _named(axes: Sequence[Axis]) -> tuple[Axis, ...]:
     """Return `axes` with a name for each, unique in the signal."""
     roles = [axis.navigate for axis in axes]
-    defaults = {role: _defaults(role, roles.count(True), roles.count(False)) for role in (True, False)}
+    coloured = sum(axis.name == colours.AXIS for axis in axes)
+    defaults = {
+        role: default_names(role, roles.count(True), roles.count(False) - coloured) for role in (True, False)
+    }
     given = {axis.name for axis in axes}
     taken: set[str] = set()
     named = []
     for axis in reversed(axes):
-        default = defaults[axis.navigate].pop()
-        name = _free(axis.name, taken) if axis.name else _free(default, taken | given)
+        default = "" if axis.name == colours.AXIS else defaults[axis.navigate].pop()
+        name = unused(axis.name, taken) if axis.name else unused(default, taken | given)
         taken.add(name)
         named.append(replace(axis, name=name))
     return tuple(reversed(named))
-
-
-def _defaults(navigate: bool, navigation: int, signal: int) -> list[str]:
-    """Return names for the axes of one role, for a scan of so many navigation and signal axes."""
-    if navigate:
-        names, count = (["z"] if navigation == 1 and signal > 1 else ["t", "z", "y", "x"]), navigation
-    elif signal == 1:
-        names, count = ["channel"], signal
-    else:
-        names, count = (["kz", "ky", "kx"] if navigation > 1 else ["z", "y", "x"]), signal
-    return [*(f"axis_{number}" for number in range(count - len(names))), *names]
-
-
-def _free(name: str, taken: set[str]) -> str:
-    number, candidate = 2, name
-    while candidate in taken:
-        candidate, number = f"{name}_{number}", number + 1
-    return candidate
-
-
-def clean_name(name: Any) -> str:
-    """Return the name of an axis, empty where the file gives none."""
-    text = plain_text(name).strip() if isinstance(name, str) else ""
-    return "" if text.lower() in {"", "undefined", "<undefined>", "none"} else text[:64]
-
-
-def clean_units(units: Any) -> str | None:
-    """Return units as the field writes them, None where there are none.
-
-    Examples
-    --------
-    >>> clean_units("$nm$"), clean_units("1 / nm"), clean_units("A^-1"), clean_units("px")
-    ('nm', '1/nm', '1/Å', None)
-    """
-    if not isinstance(units, str):
-        return None
-    text = plain_text(units).replace("\\mathrm", "").replace("\\mu", "µ").replace("μ", "µ")
-    text = re.sub(r"[{}$\0\s_]+", "", text).replace("**", "^")
-    if text.lower() in _NO_UNITS:
-        return None
-    inverse = re.fullmatch(r"1/(.+)|(.+?)\^?(?:-1|⁻¹)", text)
-    if inverse:
-        base = clean_units(inverse[1] or inverse[2])
-        return f"1/{'Å' if base == 'A' else base}" if base else None  # nobody counts per ampere
-    return _NAMES.get(text.lower(), text)[:32]

@@ -9,13 +9,16 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from tiled_spyde.errors import SourceChanged, SourceError
+from tiled_spyde.labels import plain_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
 MIB = 1 << 20
-_SAMPLES = 8  # pieces of one MiB between the first and the last, evenly spaced
+_SAMPLES = 8  # pieces between the first and the last, evenly spaced
+_MOST_FILES = 10  # of one source that are read in pieces of a MiB; of more, smaller ones
+_SMALLEST = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,7 @@ class File:
             ) from error
         if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
             raise SourceError("it is not a regular file. Name a data file.")
-        name = plain_text(path.relative_to(folder).as_posix())
+        name = plain_text(os.path.relpath(path, folder))
         is_folder = stat.S_ISDIR(found.st_mode)
         return cls(path, name, *_stamp(found), is_folder)
 
@@ -89,7 +92,8 @@ class File:
             The path leads to another file now, or to none.
         """
         try:
-            descriptor = os.open(self.path, os.O_RDONLY)
+            # A pipe that took its place must not hold anyone up: of regular files all reads go on to wait.
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK)
         except OSError as error:
             raise self.changed("cannot be opened any more") from error
         if self.matches(os.fstat(descriptor)):
@@ -106,16 +110,12 @@ def _stamp(found: os.stat_result) -> tuple[int, int, int, int]:
     return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
 
 
-def plain_text(text: object) -> str:
-    """Return `text` with what is no Unicode replaced: names of files and fields can be any bytes."""
-    return str(text).encode("utf-8", "replace").decode()
-
-
 def digest(files: Iterable[File]) -> str:
     """Return a hash of the names, sizes and sampled contents of `files`.
 
     Of each file the first, the last and up to eight MiB between are read: a few milliseconds for a
-    file in memory, and never more than 10 MiB of one.
+    file in memory. Pieces are smaller where a source has more than ten files, so that never more than
+    100 MiB are read of one (40 KiB a file where it has thousands).
 
     Parameters
     ----------
@@ -132,20 +132,22 @@ def digest(files: Iterable[File]) -> str:
     SourceChanged
         A file is not the one that was opened.
     """
+    files = tuple(files)
+    piece = max(_SMALLEST, min(MIB, _MOST_FILES * MIB // max(1, len(files))))
     summed = blake2b(digest_size=16)
     for file in files:
         size = 0 if file.folder else file.size
         summed.update(f"\0{file.name}\0{size}\0".encode())
         if size:
-            _sample(file, summed)
+            _sample(file, piece, summed)
     return summed.hexdigest()
 
 
-def _sample(file: File, summed: blake2b) -> None:
+def _sample(file: File, piece: int, summed: blake2b) -> None:
     descriptor = file.open()
     try:
-        for start in _starts(file.size):
-            summed.update(os.pread(descriptor, MIB, start))
+        for start in _starts(file.size, piece):
+            summed.update(os.pread(descriptor, piece, start))
         file.check()
     except OSError as error:
         raise SourceError(f"Cannot read {file.name}: {error.strerror}.") from error
@@ -153,8 +155,8 @@ def _sample(file: File, summed: blake2b) -> None:
         os.close(descriptor)
 
 
-def _starts(size: int) -> list[int]:
-    if size <= (_SAMPLES + 2) * MIB:
-        return list(range(0, size, MIB))
-    last = size - MIB
+def _starts(size: int, piece: int) -> list[int]:
+    if size <= (_SAMPLES + 2) * piece:
+        return list(range(0, size, piece))
+    last = size - piece
     return [last * step // (_SAMPLES + 1) for step in range(_SAMPLES + 2)]

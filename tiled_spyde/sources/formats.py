@@ -1,96 +1,73 @@
-"""Which of rosettasciio's readers opens a file, its companions, and where raw formats keep their frames."""
+"""What rosettasciio's readers find in a file: which of them reads it, with what, and its companions."""
 
 from __future__ import annotations
 
 import importlib
 import inspect
+import math
 import re
-from dataclasses import dataclass
+import zipfile
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tiled_spyde.errors import SourceError
-from tiled_spyde.sources import hdf5, headers, store, tiff
+from tiled_spyde.sources import choosing, hdf5, headers, links, store, tiff
+from tiled_spyde.sources.found import Found, array_beneath, of_array
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
+    from tiled_spyde.sources.bounds import Bounds
     from tiled_spyde.sources.raw import Place
 
-_HDF5 = {"hspy", "h5", "hdf5", "emd", "de5"}
-_NEVER = {"PantaRhei", "USID"}  # the one unpickles what it reads, the other is not installed
+LARGEST = 256 << 20  # bytes of a file, and of an array, that can only be read as a whole
+# They map their file into memory, in blocks that they lay out one by one: hours for a header that claims enough.
+_MAPS = {"blockfile", "digitalmicrograph", "edax", "mrc", "numpy", "pantarhei", "quantumdetector", "ripple"}
+_HDF5 = ("hspy", "h5", "hdf5", "emd", "de5", "nxs", "app5")
 
 
-@dataclass(frozen=True)
-class Found:
-    """One signal that rosettasciio found.
-
-    Parameters
-    ----------
-    signal : dict
-        rosettasciio's dictionary, with lazy data.
-    members : tuple of pathlib.Path
-        The files that hold it; the one with the frames first.
-    place : Place or None
-        Where its frames lie, for formats that need no decoding.
-    series : int or None
-        Number of its series in a TIFF file whose pages are its frames.
-    """
-
-    signal: dict[str, Any]
-    members: tuple[Path, ...]
-    place: Place | None = None
-    series: int | None = None
-
-
-def ask(path: Path) -> list[Found]:
+def ask(path: Path, bounds: Bounds) -> list[Found]:
     """Return the signals that rosettasciio finds at `path`, without reading pixels.
 
     Raises
     ------
     SourceError
-        No reader knows the file, or its header cannot be true.
+        No reader knows the file, its header cannot be true, or it leads out of `bounds`.
     Exception
         Whatever a reader raises.
     """
     suffix = path.suffix.lower().lstrip(".")
-    return _ASK.get(suffix, _ask_by_name)(path)
+    with bounds.kept() as opened:
+        found = _ASK.get(suffix, _ask_by_name)(path, bounds)
+    companions = [other for other in opened if other != path and other.is_file()]
+    return [_with(one, companions) for one in found] if suffix != "zspy" else found
 
 
-def array_beneath(data: Any) -> Any:
-    """Return the array that the dask array `data` does nothing but slice, None where there is none."""
-    if not hasattr(data, "dask"):
-        return None
-    layers = list(data.dask.layers.items())
-    if len(layers) != 2 or not layers[0][0].startswith("original-"):
-        return None
-    (beneath,) = dict(layers[0][1]).values()
-    return beneath if getattr(beneath, "shape", None) == data.shape else None
+def reader_name(path: Path) -> str:
+    """Return the name of the reader for the file at `path`; raises as `ask` does."""
+    suffix = path.suffix.lower().lstrip(".")
+    named = {"zspy": "zspy", "blo": "blockfile", "mib": "quantumdetector", "tif": "tiff", "tiff": "tiff"}
+    if suffix in named:
+        return named[suffix]
+    if suffix in _HDF5 and suffix != "app5":
+        return hdf5.signals_of(path)[0]
+    return choosing.reader_of(path)
 
 
-def release(found: Found) -> None:
-    """Close the HDF5 file that rosettasciio keeps open behind the data of `found`."""
-    beneath = array_beneath(found.signal["data"])
-    if is_hdf5(beneath) and beneath:  # false once it is closed
-        beneath.file.close()
+def _with(found: Found, others: Iterable[Path]) -> Found:
+    members = dict.fromkeys((*found.members, *others))
+    return Found(found.signal, tuple(members), found.place, found.series)
 
 
-def is_hdf5(array: Any) -> bool:
-    """Whether `array` is an HDF5 dataset."""
-    return type(array).__module__.startswith("h5py")
-
-
-def is_zarr(array: Any) -> bool:
-    """Whether `array` is a zarr array."""
-    return type(array).__module__.startswith("zarr")
-
-
-def _ask_mrc(path: Path) -> list[Found]:
-    place: Place | None = headers.mrc(path)
+def _ask_mrc(path: Path, _: Bounds) -> list[Found]:
+    lies, endianness = headers.mrc(path)
+    place: Place | None = lies
     notes = _direct_electron_notes(path)
     if any(note.name.endswith("scan_coordinates.csv") for note in notes):
         place = None  # frames are stored as the beam went, not as the scan is laid out
-    signals = _read("mrc", path)
+    chunks = -1 if place is not None else "auto"
+    signals = _read("mrc", path, endianness=endianness, chunks=chunks)
     for signal in signals:
         header = signal["original_metadata"]["std_header"]
         _uncalibrate(signal, {name for name in "xy" if not header[f"M{name.upper()}"]})
@@ -108,7 +85,7 @@ def _direct_electron_notes(path: Path) -> list[Path]:
     return [other for other in beside if other.name.endswith(("info.txt", "scan_coordinates.csv"))]
 
 
-def _ask_blo(path: Path) -> list[Found]:
+def _ask_blo(path: Path, _: Bounds) -> list[Found]:
     place = headers.blo(path)
     signals = _read("blockfile", path)
     for signal in signals:
@@ -124,97 +101,103 @@ def _uncalibrate(signal: dict[str, Any], names: set[str]) -> None:
             axis["units"] = None
 
 
-def _ask_mib(path: Path) -> list[Found]:
+def _ask_mib(path: Path, _: Bounds) -> list[Found]:
     place, scan = headers.mib(path)
-    beside = headers.hdr_of(path)
-    members = (path,) if beside is None else (path, beside)
     signals = _read("quantumdetector", path, navigation_shape=scan)
-    return [Found(signal, members, place) for signal in signals]
+    return [Found(signal, (path,), place) for signal in signals]
 
 
-def _ask_tiff(path: Path) -> list[Found]:
+def _ask_tiff(path: Path, _: Bounds) -> list[Found]:
     tiff.check(path)
     signals = _read("tiff", path, _multifile=False)
+    lies = tiff.located(signals)
     found = []
-    for number, (signal, (place, paged)) in enumerate(zip(signals, tiff.located(signals), strict=True)):
+    for number, (signal, (place, paged)) in enumerate(zip(signals, lies, strict=True)):
         if place is not None:
             headers.believed(place, path, " × ".join(map(str, signal["data"].shape)))
+        frame = math.prod(signal["data"].shape[-2:]) * signal["data"].dtype.itemsize
+        if place is None and frame > links.LARGEST_CHUNK:
+            raise SourceError(
+                f"its pages are packed, each {frame} bytes, more than can be read at once. Unpack it."
+            )
         found.append(Found(signal, (path,), place, number if paged else None))
-    return found
+    if all(place is not None or paged for place, paged in lies):
+        return found
+    # Of the others rosettasciio would write a copy to a temporary file for each frame.
+    if (size := sum(signal["data"].nbytes for signal in signals)) > LARGEST:
+        raise SourceError(
+            f"its images are stored so that they can only be read as a whole, {size} bytes. Save it again."
+        )
+    return [Found(signal, (path,)) for signal in _read("tiff", path, lazy=False, _multifile=False)]
 
 
-def _ask_hdf5(path: Path) -> list[Found]:
-    module, arguments = hdf5.reader_of(path)
-    signals = hdf5.read_hspy(path) if module == "hspy" else _read(module, path, **arguments)
-    return [_of_array(signal, (path,)) for signal in signals if "metadata" in signal]
-
-
-def _ask_zspy(path: Path) -> list[Found]:
-    if not path.is_dir():
-        raise SourceError("it is a zipped .zspy store, which can only be read as a whole. Unpack it.")
-    signals = _read("zspy", path, mode="r")
-    return [Found(signal, store.members(path, array_beneath(signal["data"]))) for signal in signals]
-
-
-def _ask_by_name(path: Path) -> list[Found]:
-    """Ask the readers for the file's extension, until one does not refuse."""
+def _ask_hdf5(path: Path, bounds: Bounds, module: str | None = None) -> list[Found]:
     import h5py
 
-    suffix = path.suffix.lower().lstrip(".")
-    modules = [plugin["api"].rpartition(".")[2] for plugin in _plugins() if _claims(plugin, suffix)]
-    if not modules:
-        raise SourceError(
-            f"no reader for files named .{suffix}. Save it as .hspy with the program it is from."
-        )
+    if not h5py.is_hdf5(path):
+        raise SourceError("it is no HDF5 file, whatever its name says. Give it its right name.")
+    members = links.members(path, bounds)
+    arguments: dict[str, Any] = {}
+    if module is None:
+        module, arguments = hdf5.signals_of(path)
+    own = {"hspy": hdf5.read_hspy, "dectris": hdf5.read_dectris}.get(module)
+    signals = own(path) if own is not None else _read(module, path, **arguments)
+    return [of_array(signal, members) for signal in signals if "metadata" in signal]
+
+
+def _ask_zspy(path: Path, bounds: Bounds) -> list[Found]:
+    signals = [signal for signal in store.read(path, bounds) if "metadata" in signal]
+    return [Found(one, store.members(path, array_beneath(one["data"]), bounds)) for one in signals]
+
+
+def _ask_by_name(path: Path, bounds: Bounds) -> list[Found]:
+    import h5py
+
+    module = choosing.reader_of(path)
     if h5py.is_hdf5(path):
-        hdf5.refuse_outside(path)
-    refused: Exception | None = None
-    for module in modules:
-        try:
-            return [_of_array(signal, _companions(path)) for signal in _read(module, path)]
-        except Exception as error:
-            refused = refused or error
-    raise refused or SourceError("no reader opens it. Is it what its name says?")
+        links.members(path, bounds)
+    return [of_array(signal, (path,)) for signal in _read(module, path)]
 
 
-def _claims(plugin: dict[str, Any], suffix: str) -> bool:
-    known = {extension.lower() for extension in plugin["file_extensions"]}
-    return suffix in known and plugin["name"] not in _NEVER
-
-
-def _of_array(signal: dict[str, Any], members: tuple[Path, ...]) -> Found:
-    beneath = array_beneath(signal["data"])
-    return Found(signal, members, hdf5.place(beneath) if is_hdf5(beneath) else None)
-
-
-def _companions(path: Path) -> tuple[Path, ...]:
-    """Return `path` and the files beside it that hold its frames (.emi: its .ser files)."""
-    if path.suffix.lower() != ".emi":
-        return (path,)
-    pattern = re.compile(re.escape(path.stem) + r"_\d+\.ser", re.IGNORECASE)
-    return (path, *sorted(other for other in path.parent.iterdir() if pattern.fullmatch(other.name)))
-
-
-def _read(module: str, path: Path, **arguments: Any) -> list[dict[str, Any]]:
+def _read(module: str, path: Path, lazy: bool | None = None, **arguments: Any) -> list[dict[str, Any]]:
     reader = importlib.import_module(f"rsciio.{module}").file_reader
     if "show_progressbar" in inspect.signature(reader).parameters:
         arguments["show_progressbar"] = False
-    signals: Iterable[dict[str, Any]] = reader(str(path), lazy=True, **arguments)
+    if module in _MAPS:
+        arguments = {"chunks": -1} | arguments
+    if lazy is None:
+        lazy = not choosing.is_whole(module, path)
+    if not lazy:
+        _check_whole(module, path)
+    signals: Iterable[dict[str, Any]] = reader(str(path), lazy=lazy, **arguments)
     return [signal for signal in signals if "metadata" in signal]  # the others are models
 
 
-def _plugins() -> list[dict[str, Any]]:
-    from rsciio import IO_PLUGINS
+def _check_whole(module: str, path: Path) -> None:
+    """Raise SourceError where the file at `path` would be too large to be read as a whole."""
+    size = path.stat().st_size
+    if module == "image":
+        from PIL import Image
 
-    return list(IO_PLUGINS)
+        with Image.open(path) as image:
+            size = max(size, math.prod(image.size) * max(1, len(image.getbands())))
+    if module == "delmic":
+        size = max(size, hdf5.unpacked_size(path))
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as packed:
+            size = max(size, sum(one.file_size for one in packed.infolist()))
+    if size > LARGEST:
+        raise SourceError(f"it can only be read as a whole, {size} bytes. Save it as .hspy.")
 
 
-_ASK: dict[str, Callable[[Path], list[Found]]] = {
+_ASK: dict[str, Callable[[Path, Bounds], list[Found]]] = {
     "mrc": _ask_mrc,
+    "ali": _ask_mrc,
     "blo": _ask_blo,
     "mib": _ask_mib,
     "tif": _ask_tiff,
     "tiff": _ask_tiff,
     "zspy": _ask_zspy,
     **dict.fromkeys(_HDF5, _ask_hdf5),
+    "app5": partial(_ask_hdf5, module="topspin"),
 }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import math
+import re
 from typing import TYPE_CHECKING, Any
 
 from tiled_spyde.errors import SourceError
@@ -11,11 +13,11 @@ from tiled_spyde.sources.raw import Place
 if TYPE_CHECKING:
     from pathlib import Path
 
-_ELSEWHERE = "it leads to data in other files. Save it as one file."
-_MOST_CHUNKS = 10_000_000  # along one axis; dask counts them all
+_LARGEST_NOTE = 64 << 20  # bytes of an array in the metadata that its reader reads as a whole
+_DECTRIS = re.compile(r"data_\d+")  # what a detector's master file calls its data files
 
 
-def reader_of(path: Path) -> tuple[str, dict[str, Any]]:
+def signals_of(path: Path) -> tuple[str, dict[str, Any]]:
     """Return the module of rosettasciio's reader for the HDF5 file at `path`, and its arguments.
 
     Never NeXus for a file that does not say so: that reader opens almost any HDF5 file, and returns
@@ -24,13 +26,12 @@ def reader_of(path: Path) -> tuple[str, dict[str, Any]]:
     Raises
     ------
     SourceError
-        It is no HDF5 file, none that is known, or leads out of itself.
+        It is no HDF5 file, or none that is known.
     """
     import h5py
 
     if not h5py.is_hdf5(path):
         raise SourceError("it is no HDF5 file, whatever its name says. Give it its right name.")
-    refuse_outside(path)
     with h5py.File(path, "r") as file:
         if _text(file.attrs.get("file_format")) == "HyperSpy" or "Experiments" in file:
             return "hspy", {}
@@ -43,33 +44,57 @@ def reader_of(path: Path) -> tuple[str, dict[str, Any]]:
             return "emd", {"stack_group": False} if root else {}
         if "TofDAQ Version" in file.attrs:
             return "tofwerk", {}
-    raise SourceError(
-        "it is an HDF5 file without signals that are known: neither HyperSpy's nor EMD (Velox, Berkeley, "
-        "py4DSTEM). Save it as .hspy with the program that reads it."
+        if any(name.startswith("Acquisition") and "PhysicalData" in file[name] for name in file):
+            return "delmic", {"signal": "all"}
+        if _data_files(file):
+            return "dectris", {}
+        if any("NX_class" in group.attrs for group in groups):
+            return "nexus", {}
+        maker = next(
+            (file[name][()] for name in ("manufacturer", "Manufacturer", " Manufacturer") if name in file), ""
+        )
+    raise SourceError(_unknown(_text(maker)))
+
+
+def _unknown(maker: str) -> str:
+    if maker == "kikuchipy":
+        return "its reader, kikuchipy, is not installed, as it needs zarr 2. Save it as .hspy with kikuchipy."
+    return (
+        "it is an HDF5 file without signals that are known: neither HyperSpy's, EMD (Velox, Berkeley, "
+        "py4DSTEM), NeXus, Delmic, Tofwerk nor Dectris. Save it as .hspy with the program that reads it."
     )
 
 
 def read_hspy(path: Path) -> list[dict[str, Any]]:
     """Return the signals of the HyperSpy file at `path`, as rosettasciio's `file_reader` does.
 
-    That one also keeps the file open for good, and lazily opens no data that is stored in one
-    piece rather than in chunks.
+    That one also keeps the file open for good, lazily opens nothing that is stored in one piece rather
+    than in chunks, and reads models and decompositions.
     """
     import dask.array as da
     import h5py
     from rsciio.hspy._api import HyperspyReader
 
-    with contextlib.suppress(ImportError):
-        import hdf5plugin  # noqa: F401 - registers more compressions
-
     class Reader(HyperspyReader):
         def _read_array(self, group: Any, key: str) -> Any:
             data = super()._read_array(group, key)
-            if key == "data" and isinstance(data, h5py.Dataset):
-                return da.from_array(data, chunks=data.chunks or "auto")  # type: ignore[no-untyped-call]
-            return data
+            if not isinstance(data, h5py.Dataset):
+                return data
+            listed = data.dtype.char == "S" or key.startswith(("_list_", "_tuple_"))
+            if listed and data.size * data.dtype.itemsize > _LARGEST_NOTE:
+                raise SourceError(f"its {key!r} unpacks to more than anyone reads. Save it without.")
+            if data.chunks or data.dtype.char == "S":
+                return data
+            if key == "data" and group.parent.name == "/Experiments":
+                return da.from_array(data, chunks="auto")  # type: ignore[no-untyped-call]
+            return data if listed else _InOnePiece(data)
 
-    file = h5py.File(path, "r")
+        def _group2dict(self, group: Any, dictionary: Any = None, lazy: bool = False) -> Any:
+            if group.name.startswith("/Analysis/models") or group.name.endswith("learning_results"):
+                return {"_signal": ""}  # what people computed from the signal is not in it
+            return super()._group2dict(group, dictionary, lazy)
+
+    file = opened(path)
     try:
         signals: list[dict[str, Any]] = Reader(file).read(lazy=True)
     except BaseException:
@@ -78,31 +103,69 @@ def read_hspy(path: Path) -> list[dict[str, Any]]:
     return signals
 
 
-def refuse_outside(path: Path) -> None:
-    """Raise SourceError where the HDF5 file at `path` would have another file read for it.
+class _InOnePiece:
+    """An HDF5 dataset that is stored in one piece, for who takes it that all have chunks."""
 
-    External links, external storage and virtual datasets: a client could have any file of the
-    host read through them. Likewise where it claims more chunks than anyone can count.
+    def __init__(self, dataset: Any) -> None:
+        self._dataset = dataset
+        self.chunks = dataset.shape
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._dataset, name)
+
+    def __getitem__(self, selection: Any) -> Any:
+        return self._dataset[selection]
+
+
+def read_dectris(path: Path) -> list[dict[str, Any]]:
+    """Return the scan of a Dectris master file and its data files, as rosettasciio's reader for Arina does.
+
+    That one reads all of it at once, and only scans of as many lines as columns: others are a stack here.
     """
+    import dask.array as da
+
+    file = opened(path)
+    try:
+        parts = list(_data_files(file))
+        dtype = parts[0].dtype if parts[0].dtype != "u4" else "u2"  # the counter has 16 bits
+        stack = da.concatenate([da.from_array(part, chunks=part.chunks or "auto") for part in parts])  # type: ignore[no-untyped-call]
+        frames, *pattern = stack.shape
+        side = math.isqrt(frames)
+        scan = (side, side) if side > 1 and side * side == frames else (frames,)
+        data = stack.astype(dtype).reshape(*scan, *pattern)
+    except BaseException:
+        file.close()
+        raise
+    names = [*("x", "y")[: len(scan)], "qx", "qy"]
+    axes = [
+        {"name": name, "size": size, "scale": 1.0, "offset": 0.0, "units": "", "navigate": name[0] != "q"}
+        for name, size in zip(names, data.shape, strict=True)
+    ]
+    return [{"data": data, "axes": axes, "metadata": {}, "original_metadata": {}}]
+
+
+def opened(path: Path, **options: Any) -> Any:
+    """Return the HDF5 file at `path`, open for reading."""
     import h5py
 
-    def is_external(_: bytes, link: Any) -> bool | None:
-        return True if link.type == h5py.h5l.TYPE_EXTERNAL else None
+    with contextlib.suppress(ImportError):
+        import hdf5plugin  # noqa: F401 - registers more compressions
+    return h5py.File(path, "r", **options)
 
-    def fault(_: str, item: Any) -> str | None:
-        if not isinstance(item, h5py.Dataset):
-            return None
-        if item.is_virtual or item.external:
-            return _ELSEWHERE
-        chunks = item.chunks or item.shape or ()
-        if any(size > _MOST_CHUNKS * chunk for size, chunk in zip(item.shape or (), chunks, strict=True)):
-            return f"{item.name} says it has shape {item.shape}. It is damaged: copy it again."
-        return None
+
+def unpacked_size(path: Path) -> int:
+    """Return how many bytes the datasets of the HDF5 file at `path` are in memory."""
+    import h5py
+
+    sizes: list[int] = []
+
+    def look(_: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset) and item.shape is not None:
+            sizes.append(item.size * item.dtype.itemsize)
 
     with h5py.File(path, "r") as file:
-        found = _ELSEWHERE if file.id.links.visit(is_external, info=True) else file.visititems(fault)
-    if found:
-        raise SourceError(found)
+        file.visititems(look)
+    return sum(sizes)
 
 
 def place(dataset: Any) -> Place | None:
@@ -111,10 +174,24 @@ def place(dataset: Any) -> Place | None:
 
     offset = dataset.id.get_offset()
     plain = dataset.chunks is None and offset is not None and dataset.file.userblock_size == 0
-    if not plain or dataset.id.get_type() != h5py.h5t.py_create(dataset.dtype, logical=True):
+    if not plain or dataset.external or dataset.dtype.names:
+        return None
+    if dataset.id.get_type() != h5py.h5t.py_create(dataset.dtype, logical=True):
         return None
     return Place(offset, dataset.dtype, frames=1, pixels=dataset.size)
 
 
+def _data_files(file: Any) -> list[Any]:
+    """Return the datasets of a detector's master file, in the order of their names."""
+    import h5py
+
+    data = file.get("entry/data")
+    names = [name for name in data if _DECTRIS.fullmatch(name)] if isinstance(data, h5py.Group) else []
+    found = [data.get(name) for name in sorted(names)]
+    return [part for part in found if isinstance(part, h5py.Dataset) and part.ndim == 3]
+
+
 def _text(value: Any) -> str:
+    if getattr(value, "shape", None) == (1,):
+        value = value[0]
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-_MRC_TYPES = {0: "u1", 1: "<i2", 2: "<f4", 4: "<c8", 6: "<u2", 12: "<f2"}
+_MRC_TYPES = {0: "u1", 1: "i2", 2: "f4", 4: "c8", 6: "u2", 12: "f2"}
 _MIB_TYPES = {"U08": "u1", "U16": ">u2", "U32": ">u4"}
 _MOST_MISSING = 100  # a file with less than a hundredth of what its header says is not that file
 _TIMESTAMPS = 10_000  # as many frames as rosettasciio looks at
 
 
-def mrc(path: Path) -> Place:
-    """Return where the frames of an MRC file lie.
+def mrc(path: Path) -> tuple[Place, str]:
+    """Return where the frames of an MRC file lie, and its byte order (``<`` or ``>``).
 
     Raises
     ------
@@ -31,17 +31,17 @@ def mrc(path: Path) -> Place:
         The header is none, or claims far more than there is.
     """
     header = _head(path, 1024)
-    nx, ny, nz, mode = struct.unpack_from("<4I", header)
-    (extended,) = struct.unpack_from("<I", header, 92)
+    order: Literal["<", ">"] = "<" if struct.unpack_from("<4I", header)[3] in _MRC_TYPES else ">"
+    nx, ny, nz, mode = struct.unpack_from(f"{order}4I", header)
+    (extended,) = struct.unpack_from(f"{order}I", header, 92)
     if mode not in _MRC_TYPES:
-        swapped = struct.unpack_from(">4I", header)[3]
-        if swapped in _MRC_TYPES:
-            raise SourceError("it is a big-endian MRC file. Convert it (mrcfile, or IMOD's newstack).")
+        mode = struct.unpack_from("<4I", header)[3]
         raise SourceError(
             f"its header says pixels of kind {mode}, which MRC does not have. Is it an MRC file?"
         )
-    place = Place(1024 + extended, np.dtype(_MRC_TYPES[mode]), frames=nz, pixels=ny * nx)
-    return believed(place, path, f"{nz} × {ny} × {nx}")
+    dtype = np.dtype(_MRC_TYPES[mode]).newbyteorder(order)
+    place = Place(1024 + extended, dtype, frames=nz, pixels=ny * nx)
+    return believed(place, path, f"{nz} × {ny} × {nx}"), order
 
 
 def blo(path: Path) -> Place:

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tiled_spyde.sources.files import plain_text
+from tiled_spyde.labels import plain_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 _BUDGET = 20_000  # characters and numbers in all
 _LONGEST = 2_000  # characters of one text, numbers of one array
+_LONGEST_KEY = 200
 _DEEPEST = 10
 _INTERNAL = {"_HyperSpy", "Markers", "FileIO"}  # how hyperspy shows a signal, not how it was made
 
@@ -58,7 +59,7 @@ class _Bounded:
     def mapping(self, values: Mapping[str, Any], depth: int) -> dict[str, Any]:
         kept = {}
         for key, value in values.items():
-            name = plain_text(key)
+            name = plain_text(key)[:_LONGEST_KEY]
             if name in _INTERNAL or name.startswith(("_sig_", "_hspy_")) or self._left <= 0:
                 continue
             self._left -= len(name)

@@ -1,30 +1,27 @@
-"""Silence around readers that warn and log about files that people only want to see."""
+"""Silence of readers that warn and log about files that people only want to see."""
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import threading
+import re
 import warnings
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-_ALONE = threading.RLock()  # what is silenced is the process's, not the thread's
+_READERS = re.compile(r"(rsciio|tifffile|h5py|zarr|hyperspy|tiled_spyde\.sources)(\.|$)")
+_LOGGERS = ("rsciio", "tifffile", "hyperspy.io", "hyperspy.axes", "hyperspy.misc")
 
 
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keep what readers warn and log from people who only want to see a file."""
-    loggers = [logging.getLogger(name) for name in ("rsciio", "tifffile", "hyperspy")]
-    with _ALONE, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        levels = [logger.level for logger in loggers]
-        for logger in loggers:
+def silence_readers() -> None:
+    """Keep what readers warn and log from people who only want to see a file; to be called before each use.
+
+    It stays so. Filters of warnings and levels of loggers are the whole process's (on
+    every Python before 3.14): to set them for one opening and restore them takes one lock for all, so
+    that a slow file holds up everyone; and what others restore in between leaves everything silent. So they
+    are set for the readers' modules only, and again each time, because others take them away
+    (`warnings.catch_warnings`).
+    """
+    for name in _LOGGERS:
+        logger = logging.getLogger(name)
+        if logger.level <= logging.CRITICAL:
             logger.setLevel(logging.CRITICAL + 1)
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
+    if not any(module is _READERS for _, _, _, module, _ in warnings.filters[:1]):
+        warnings.filterwarnings("ignore", module=_READERS.pattern)  # compiled again, re gives the same object

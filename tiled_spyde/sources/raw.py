@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
 from tiled_spyde.errors import SourceError
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 # A part of a frame takes no more memory than this on the way, whatever lies between its rows.
 _SPAN = 64 * 2**20
+# Frames that are no larger than this are read together with what lies between them.
+_SMALL = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +98,41 @@ class RawFrames:
         parts = [self._rows(index, (slice(g[0], g[-1] + 1, g.step), *rest)) for g in groups]
         return np.concatenate(parts)
 
+    def read_region(self, positions: Region, region: Region = ()) -> NDArray[Any]:
+        """Return many frames at once; see `tiled_spyde.signals.RegionReader`."""
+        shape = self._navigation_shape
+        within(positions, shape)
+        *outer, last = positions or (slice(0, 1, 1),)
+        lines = np.ndindex(*(len(range(cut.start, cut.stop, cut.step)) for cut in outer))
+        read = []
+        for line in lines:
+            at = tuple(cut.start + i * cut.step for cut, i in zip(outer, line, strict=True))
+            read.append(self._line(at, range(last.start, last.stop, last.step), region))
+        parts = np.concatenate(read)
+        counts = [len(range(cut.start, cut.stop, cut.step)) for cut in positions]
+        return parts.reshape(*counts, *parts.shape[1:])
+
+    def _line(self, line: Index, wanted: range, region: Region) -> NDArray[Any]:
+        """Return the frames at `wanted` of one line of the scan: of small ones, many with one read."""
+        if not self._navigation_shape or self._pitch * wanted.step > _SMALL:
+            return np.stack([self.read((*line, i) if self._navigation_shape else (), region) for i in wanted])
+        together = max(1, _SPAN // (self._pitch * wanted.step))
+        groups = [wanted[at : at + together] for at in range(0, len(wanted), together)]
+        return np.concatenate([self._frames(line, group, region) for group in groups])
+
+    def _frames(self, line: Index, wanted: range, region: Region) -> NDArray[Any]:
+        count = wanted[-1] - wanted[0] + 1
+        stored = np.empty(count * self._pitch - self._place.gap, np.uint8)
+        first = (*line, wanted[0])
+        self._fill(stored, self._place.offset + linear(first, self._navigation_shape) * self._pitch, first)
+        apart = as_strided(stored, (count, self._info.frame_bytes), (self._pitch, 1))[:: wanted.step]
+        frames = np.ascontiguousarray(apart).view(self._place.dtype)
+        frames = frames.reshape(len(wanted), *self._signal_shape)
+        if self._place.flipped:
+            frames = frames[:, ::-1]
+        part = frames[(slice(None), *region)] if self._info.signal_shape else frames[:, 0]
+        return np.array(part, self._info.dtype, order="C")
+
     def _rows(self, index: Index, region: Region) -> NDArray[Any]:
         start = self._place.offset + linear(index, self._navigation_shape) * self._pitch
         rows = self._stored_rows(region)
@@ -126,10 +164,7 @@ class RawFrames:
             while got < len(wanted):
                 read = os.preadv(descriptor, [wanted[got:]], start + got)
                 if read == 0:
-                    raise SourceError(
-                        f"{self._file.name} is truncated: frame {index} ends at byte {start + len(wanted)}, "
-                        f"the file at {start + got}. Copy it again, or crop to the frames that are there."
-                    )
+                    raise self._truncated(start + got, os.fstat(descriptor).st_size)
                 got += read
             if not self._file.matches(os.fstat(descriptor)):
                 raise self._file.changed("has changed")
@@ -139,6 +174,16 @@ class RawFrames:
             ) from error
         finally:
             os.close(descriptor)
+
+    def _truncated(self, missing: int, size: int) -> SourceError:
+        """Return the error that names the frame with the byte `missing` of a file of `size` bytes."""
+        number = (missing - self._place.offset) // self._pitch
+        index = tuple(map(int, np.unravel_index(number, self._navigation_shape)))
+        end = self._place.offset + number * self._pitch + self._info.frame_bytes
+        return SourceError(
+            f"{self._file.name} is truncated: frame {index} ends at byte {end}, the file at {size}. "
+            "Copy it again, or crop to the frames that are there."
+        )
 
 
 def linear(index: Index, shape: tuple[int, ...]) -> int:
@@ -155,3 +200,13 @@ def linear(index: Index, shape: tuple[int, ...]) -> int:
     for i, size in zip(index, shape, strict=True):
         number = number * size + i
     return number
+
+
+def within(positions: Region, shape: tuple[int, ...]) -> None:
+    """Raise IndexError unless `positions` are slices with explicit bounds within a scan of `shape`."""
+    fits = len(positions) == len(shape) and all(
+        cut.start is not None and 0 <= cut.start < cut.stop <= size and (cut.step or 0) > 0
+        for cut, size in zip(positions, shape, strict=True)
+    )
+    if not fits:
+        raise IndexError(f"No positions {positions} in a scan of shape {shape}")

@@ -7,11 +7,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from tiled_spyde.sources.files import digest
+from tiled_spyde.sources.instrument import with_instrument
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tiled_spyde.signals import FrameReader, SignalInfo
+    from tiled_spyde.signals import RegionReader, SignalInfo
     from tiled_spyde.sources.files import File
 
 
@@ -27,7 +28,7 @@ class Root:
         As the file has it; may be empty.
     info : SignalInfo
         Axes in array order and dtype.
-    reader : FrameReader
+    reader : RegionReader
         Reads its frames; safe in threads.
     metadata : dict
         hyperspy's metadata as JSON; a vendor's own metadata is not in it.
@@ -42,7 +43,7 @@ class Root:
     name: str
     title: str
     info: SignalInfo
-    reader: FrameReader
+    reader: RegionReader
     metadata: dict[str, Any]
     files: tuple[File, ...]
     lazy_array: Callable[[], Any] = field(repr=False)
@@ -61,19 +62,23 @@ class Root:
         """
         return self.sampled or digest(self.files)
 
-    def signal(self) -> Any:
+    def signal(self, info: SignalInfo | None = None, array: Any = None) -> Any:
         """Return the hyperspy lazy signal: for notebooks and for jobs over a whole scan.
 
+        With `info` and the dask `array` that it describes, the same signal in another arrangement.
         It is a plain ``LazySignal1D``, ``LazySignal2D`` or ``LazySignal``: call
         ``set_signal_type(root.info.signal_type)`` for a class of hyperspy's extensions (importing
         them can take many seconds).
         """
         from hyperspy.signals import BaseSignal, Signal1D, Signal2D
 
-        kind = {1: Signal1D, 2: Signal2D}.get(len(self.info.signal_axes), BaseSignal)
-        signal = kind(self.lazy_array(), axes=[_hyperspy_axis(axis) for axis in self.info.axes])
+        info = info or self.info
+        kind = {1: Signal1D, 2: Signal2D}.get(len(info.signal_axes), BaseSignal)
+        data = self.lazy_array() if array is None else array
+        signal = kind(data, axes=[_hyperspy_axis(axis) for axis in info.axes])
         signal = signal.as_lazy()
         kept = {key: value for key, value in self.metadata.items() if key != "Signal"}
+        kept = with_instrument(kept, info.instrument)
         signal.metadata.add_dictionary(kept | {"General": kept.get("General", {}) | {"title": self.title}})
         return signal
 

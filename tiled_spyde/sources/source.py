@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 from tiled_spyde.errors import SourceChanged, SourceError
+from tiled_spyde.labels import plain_text
 from tiled_spyde.signals import SignalInfo
 from tiled_spyde.sources.files import File, digest
 from tiled_spyde.sources.opening import open_source
 from tiled_spyde.sources.root import Root
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from tiled_spyde.signals import Index, Region
+
+_MOST_OPEN = 64  # sources at a time: descriptors and memory
+_MOST_HELD = 1 << 30  # bytes of sources whose readers only read them whole
 
 
 @dataclass(frozen=True)
@@ -41,7 +48,8 @@ class Source:
     path : pathlib.Path
         Absolute path of the file that was opened.
     files : tuple of File
-        All files that were read; empty where it could not be opened.
+        All files that belong to it, also where it could not be opened: while they are the same, there is
+        nothing new to see. Empty where another look may find more.
     fingerprint : str
         Of `files`.
     signals : tuple of Signal
@@ -57,15 +65,38 @@ class Source:
     error: str | None = None
 
     @classmethod
-    def at(cls, path: Path) -> Source:
-        """Open what is at `path`, and return what is to be remembered of it; also that it cannot be opened."""
+    def at(cls, path: Path, members: Iterable[Path] = (), served: Sequence[Path] = ()) -> Source:
+        """Open what is at `path`, and return what is to be remembered of it; also that it cannot be opened.
+
+        Parameters
+        ----------
+        path : pathlib.Path
+            A data file or a ``.zspy`` folder.
+        members : iterable of pathlib.Path
+            Files beside it that belong to it, whether its reader says so or not.
+        served : sequence of pathlib.Path
+            As for `open_source`.
+        """
+        members = set(members)
+        before = _present((path, *sorted(members)), path.parent)
         try:
-            roots = open_source(path)
-            files = tuple({file.path: file for root in roots for file in root.files}.values())
+            roots = open_source(path, served)
+            opened = {file.path: file for root in roots for file in root.files}
+            beside = {f.path: f for f in before if f.path in members and f.path not in opened}
+            files = tuple((opened | beside).values())
             signals = tuple(Signal(root.name, root.title, root.info, root.metadata) for root in roots)
             return cls(path, files, digest(files), signals)
         except SourceError as error:
-            return cls(path, error=str(error))
+            return cls(path, before, error=str(error))
+
+    @classmethod
+    def failed(cls, path: Path, why: str, members: Sequence[Path] | None = None) -> Source:
+        """Return a source that cannot be opened, with the files it should be made of.
+
+        Without `members` none are remembered, so that it will be looked at again.
+        """
+        files = () if members is None else _present((path, *members), path.parent)
+        return cls(path, files, error=f"Cannot open {plain_text(path.name)}: {why}")
 
     @cached_property
     def roots(self) -> tuple[Root, ...]:
@@ -108,29 +139,78 @@ class Source:
         return cls(Path(described["path"]), files, described["fingerprint"], signals, described["error"])
 
 
+def _present(paths: Iterable[Path], folder: Path) -> tuple[File, ...]:
+    files = []
+    for path in dict.fromkeys(paths):
+        with suppress(SourceError):
+            files.append(File.at(path, folder))
+    return tuple(files)
+
+
+def _paths(source: Source) -> list[Path]:
+    return [file.path for file in source.files]
+
+
 class _Later:
-    """Opens a source once, when it is needed."""
+    """Opens a source when it is needed: once for all who ask, and others at the same time."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
         self._opened: tuple[Root, ...] | None = None
         self._lock = Lock()
+        self._self = ref(self)
 
     def root(self, number: int) -> Root:
+        opened = self._opened or self._open_once()
+        _note_used(self._self)
+        return opened[number]
+
+    def _open_once(self) -> tuple[Root, ...]:
         with self._lock:
-            if self._opened is None:
-                self._opened = self._open()
-        return self._opened[number]
+            if (opened := self._opened) is None:
+                opened = self._opened = self._open()
+                _note_opened(self._self, sum(getattr(root.reader, "held", 0) for root in opened))
+        return opened
+
+    def close(self) -> None:
+        """Let go of the open files; who reads from them still may."""
+        self._opened = None
 
     def _open(self) -> tuple[Root, ...]:
         for file in self._source.files:
             file.check()
-        opened = open_source(self._source.path)
+        # No other files than those that were opened, within what was served, when it was looked at.
+        opened = open_source(self._source.path, [self._source.path, *(f.path for f in self._source.files)])
         if [(root.name, root.info) for root in opened] != [(s.name, s.info) for s in self._source.signals]:
             raise SourceChanged(f"{self._source.path.name} is not what it was. Look at it again.")
         for file in self._source.files:
             file.check()
         return opened
+
+
+# The sources that are open, the one read last at the end, with the bytes they hold in memory. Weak: that a
+# source was read is no reason to keep it when nobody serves it any more.
+_open_sources: OrderedDict[ref[_Later], int] = OrderedDict()
+_open_lock = Lock()
+
+
+def _note_used(later: ref[_Later]) -> None:
+    with _open_lock:
+        if later in _open_sources:
+            _open_sources.move_to_end(later)
+
+
+def _note_opened(later: ref[_Later], held: int) -> None:
+    """Close those that were not read for longest when there are too many."""
+    with _open_lock:
+        _open_sources[later] = held
+        _open_sources.move_to_end(later)
+        while len(_open_sources) > 1 and (
+            len(_open_sources) > _MOST_OPEN or sum(_open_sources.values()) > _MOST_HELD
+        ):
+            oldest, _ = _open_sources.popitem(last=False)
+            if (unused := oldest()) is not None:
+                unused.close()
 
 
 class _FramesLater:
@@ -143,3 +223,7 @@ class _FramesLater:
     def read(self, index: Index, region: Region = ()) -> NDArray[Any]:
         """Return ``frame[region]`` at `index`; see `tiled_spyde.signals.FrameReader`."""
         return self._later.root(self._number).reader.read(index, region)
+
+    def read_region(self, positions: Region, region: Region = ()) -> NDArray[Any]:
+        """Return many frames at once; see `tiled_spyde.signals.RegionReader`."""
+        return self._later.root(self._number).reader.read_region(positions, region)

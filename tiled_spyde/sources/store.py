@@ -1,20 +1,62 @@
-"""Member files of a .zspy store: a folder that may hold a file for each frame, so it is never listed."""
+""".zspy stores: a folder that may hold a file for each frame, so it is never listed, or a zip file of them."""
 
 from __future__ import annotations
 
+import asyncio
 import math
+import zipfile
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from zarr.storage import LocalStore, ZipStore
+
 from tiled_spyde.errors import SourceError
+from tiled_spyde.sources.links import check_claims
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from tiled_spyde.sources.bounds import Bounds
+    from tiled_spyde.sources.files import File
+
 _SAMPLES = 6  # chunks that stand for all
+_OPEN = 8
 
 
-def members(path: Path, array: Any) -> tuple[Path, ...]:
+class _BoundedStore(LocalStore):
+    """A folder, whose files may be links, but only to what lies within `bounds`."""
+
+    def __init__(self, root: Path, bounds: Bounds) -> None:
+        super().__init__(root, read_only=True)
+        self._bounds = bounds
+
+    async def get(self, key: str, *arguments: Any, **named: Any) -> Any:
+        await asyncio.to_thread(self._bounds.require, self.root / key)
+        return await super().get(key, *arguments, **named)
+
+
+def read(path: Path, bounds: Bounds) -> list[dict[str, Any]]:
+    """Return the signals of the .zspy store at `path`, as rosettasciio's `file_reader` does."""
+    from rsciio.zspy._api import ZspyReader
+
+    group = _group(path, bounds)
+    experiments = group.get("Experiments")
+    for name in experiments or ():
+        data = experiments[name].get("data")
+        if data is not None:
+            check_claims(f"its {name}", data.shape, data.chunks, data.dtype)
+    signals: list[dict[str, Any]] = ZspyReader(group).read(lazy=True)
+    return signals
+
+
+@lru_cache(maxsize=_OPEN)
+def array(_: tuple[File, ...], path: Path, name: str, bounds: Bounds) -> Any:
+    """Return the array `name` of the store at `path` for as long as its files stay what they are."""
+    return _group(path, bounds)[name]
+
+
+def members(path: Path, array: Any, bounds: Bounds) -> tuple[Path, ...]:
     """Return the files that tell whether the signal in the zarr `array` of the store `path` has changed.
 
     Its metadata, its folder, and some of its chunks, the first and the last among them.
@@ -22,17 +64,26 @@ def members(path: Path, array: Any) -> tuple[Path, ...]:
     Raises
     ------
     SourceError
-        One of them lies outside the store.
+        One of them lies outside of `bounds`.
     """
-    if array is None:
+    if array is None or not path.is_dir():
         return (path,)
     folder = path / array.path
     notes = (path / ".zmetadata", folder / ".zarray", folder / "zarr.json")
     found = [*(note for note in notes if note.exists()), folder, *_sampled(folder, array)]
     for member in found:
-        if not member.resolve().is_relative_to(path.resolve()):
-            raise SourceError(f"its {member.relative_to(path)} is a link out of it. Copy what it leads to.")
+        bounds.require(member)
     return tuple(found)
+
+
+def _group(path: Path, bounds: Bounds) -> Any:
+    import zarr
+
+    if path.is_dir():
+        return zarr.open_group(_BoundedStore(path, bounds), mode="r")
+    if not zipfile.is_zipfile(path):
+        raise SourceError("it is neither a folder nor a zip file. Is it a .zspy store?")
+    return zarr.open_group(ZipStore(path, mode="r"), mode="r")
 
 
 def _sampled(folder: Path, array: Any) -> Iterator[Path]:

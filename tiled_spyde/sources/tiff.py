@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from tiled_spyde.errors import SourceError
+from tiled_spyde.sources.colours import count
 from tiled_spyde.sources.raw import Place
 
 if TYPE_CHECKING:
@@ -37,13 +39,15 @@ def located(signals: Sequence[dict[str, Any]]) -> list[tuple[Place | None, bool]
 
 
 def _located(series: Any, data: Any) -> tuple[Place | None, bool]:
-    if data.dtype.names is not None:  # colours: refused later, with a reason
-        return None, False
-    pixels = math.prod(data.shape[-2:])
-    paged = len(series.pages) * pixels == data.size == series.size
+    colours = count(data.dtype)
+    if colours and not series.axes.endswith("S"):
+        raise SourceError("it has an image for each colour. Save it with the colours of a pixel together.")
+    pixels = math.prod(data.shape[-2:]) * (colours or 1)
+    paged = len(series.pages) * pixels == data.size * (colours or 1) == series.size
     if series.dataoffset is None:
         return None, paged
-    dtype = data.dtype.newbyteorder(series.keyframe.parent.byteorder)
+    one = data.dtype[0] if colours else data.dtype
+    dtype = one.newbyteorder(series.keyframe.parent.byteorder)
     return Place(series.dataoffset, dtype, frames=math.prod(data.shape[:-2]), pixels=pixels), paged
 
 

@@ -118,6 +118,7 @@ class CurveView(PlotView):
     def _place_crosshair(self) -> None:
         shown = self.picture.shown if self.picture is not None else np.zeros(1)
         y = float(shown[min(self._index, len(shown) - 1)])
+        y = y if np.isfinite(y) else sum(self.box.viewRange()[1]) / 2  # in a gap: half-way up
         self.crosshair.move_to(float(self._x[min(self._index, len(self._x) - 1)]), y)
 
     def mouseDoubleClickEvent(self, ev: QtGui.QMouseEvent) -> None:  # noqa: N802 (Qt)

@@ -100,7 +100,7 @@ class ImageView(PlotView):
         """Show an image, whole or every n-th pixel of it."""
         self.picture, self._detail_picture = picture, None
         self._spans = _spans(request)
-        if picture.shown.shape == self.shape:  # a coarse map that has been filled
+        if picture.shown.shape[:2] == self.shape:  # a coarse map that has been filled
             self._spans = Span(0, self.shape[0]), Span(0, self.shape[1])
         self.detail.clear()
         self._levels = levels
@@ -177,7 +177,7 @@ class ImageView(PlotView):
         item.setRect(QtCore.QRectF(corner, QtCore.QSizeF(len(x) * x.step, len(y) * y.step)))
 
     def _drawn_levels(self, picture: Picture) -> Levels:
-        low, high = self._levels
+        low, high = picture.limits if picture.coloured else self._levels
         return picture.stretch.forward(low), picture.stretch.forward(high)
 
     def tell_region(self, *_: object) -> None:
@@ -198,8 +198,8 @@ class ImageView(PlotView):
 
 
 def _spans(request: Request) -> tuple[Span, Span]:
-    """Return what a request for an image reads of its two axes."""
-    y, x = (part for part in request.selection if isinstance(part, Span))
+    """Return what a request for an image reads of its two axes; colours come after them."""
+    y, x, *_ = (part for part in request.selection if isinstance(part, Span))
     return y, x
 
 

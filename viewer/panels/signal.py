@@ -10,7 +10,7 @@ from viewer.nodes import Kind
 from viewer.panels.boxes import Panel, Title
 from viewer.panels.curve import CurveView
 from viewer.panels.image import ImageView
-from viewer.readout import indices_text, number, place_text, signal_word
+from viewer.readout import indices_text, intensity_text, number, place_text, signal_word
 from viewer.view_state import carried_region
 
 if TYPE_CHECKING:
@@ -70,8 +70,13 @@ class SignalPanel(Panel):
 
     def show_node(self, node: Node, position: tuple[int, ...]) -> None:
         """Get ready for frames of a node: axes, zoom and crosshair; paints nothing yet."""
+        if node.error is not None:
+            self.view.blank()  # nothing can be drawn of it, and what is there is of another node
         old, self.node = self.node, node
         view = self.view
+        if node.error is not None:
+            view.blank()
+            return
         if isinstance(view, ImageView):
             self._keep_zoom(view, old, node)
         elif view.axes != node.shown_axes:
@@ -133,6 +138,7 @@ class SignalPanel(Panel):
     def blank(self, reason: str) -> None:
         """Say why there is no frame instead of showing one of another place."""
         self.view.blank()
+        self.painted_at = ()
         self.message.setText(reason)
         self._stack.setCurrentWidget(self.message)
         self._say()
@@ -187,5 +193,5 @@ class SignalPanel(Panel):
             return
         *indices, value = found
         parts = [indices_text(indices), place_text(self.node.shown_axes, indices)]
-        parts.append("" if value is None else f"I {number(value.item())}")
+        parts.append("" if value is None else intensity_text(value))
         self.hovered.emit(" · ".join(part for part in parts if part))

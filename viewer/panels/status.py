@@ -47,10 +47,11 @@ class StatusBar(QtWidgets.QWidget):
         word = "connected" if connected else "not connected"
         self.connection.setText(f"<span style='color:{colour}'>●</span>&nbsp; {self._service} {word}")
 
-    def show_position(self, indices: str, place: str) -> None:
-        """Position in pixels, and in units where the scan has them."""
+    def show_position(self, indices: str, place: str, calibration: str) -> None:
+        """Position in pixels, and in units where the scan has them; what has none is said."""
         dim = f"<span style='color:{self._theme.dim}'>"
         parts = [f"{dim}position</span> {indices} px" if indices else "", place]
+        parts.append(f"<span style='color:{self._theme.busy}'>{calibration}</span>" if calibration else "")
         self.position.setText("&nbsp; ".join(part for part in parts if part))
 
     def show_mouse(self, text: str) -> None:

@@ -15,6 +15,7 @@ from viewer.theme import COLORMAPS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+CALIBRATE_TIP = "Tell the shape of a stack, scales, units, beam energy… (Ctrl+K)"
 NAMES = {Scale.LINEAR: "Linear", Scale.SQRT: "Square root", Scale.LOG: "Log"}
 
 
@@ -25,6 +26,7 @@ class Toolbar(QtWidgets.QWidget):
     automatic = QtCore.Signal()
     fit = QtCore.Signal()
     other_theme = QtCore.Signal()
+    calibrate_asked = QtCore.Signal()
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,6 +40,7 @@ class Toolbar(QtWidgets.QWidget):
         self.auto = _button("Auto 1–99 %", "Set the levels to 1 % and 99 % of what is shown (A)")
         self.lock = _button("Lock levels", "Keep the levels while frames change", checkable=True)
         self.fit_button = _button("Fit", "Show all of it (F)")
+        self.calibrate = _button("Calibrate…", CALIBRATE_TIP)
         self.theme_button = _button("Light", "Switch between dark and light")
         self._lay_out()
         for scale, button in self.scales.items():
@@ -45,11 +48,25 @@ class Toolbar(QtWidgets.QWidget):
         self.colormaps.activated.connect(lambda index: self._change(colormap=COLORMAPS[index]))
         self.lock.clicked.connect(lambda checked: self._change(locked=checked))
         self.auto.clicked.connect(lambda _checked: self.automatic.emit())
+        self.calibrate.clicked.connect(lambda _checked: self.calibrate_asked.emit())
         self.fit_button.clicked.connect(lambda _checked: self.fit.emit())
         self.theme_button.clicked.connect(lambda _checked: self.other_theme.emit())
 
-    def show_contrast(self, contrast: Contrast, colours: bool) -> None:
-        """Show how the present kind of picture is drawn; a curve has no colormap."""
+    def show_contrast(self, contrast: Contrast, colours: bool, stretched: bool = True) -> None:
+        """Show how the present kind of picture is drawn.
+
+        Parameters
+        ----------
+        contrast : Contrast
+            As it is now.
+        colours : bool
+            False for a curve, which has no colormap.
+        stretched : bool
+            False for an image in its own colours, which has no contrast at all.
+        """
+        for control in (*self.scales.values(), self.auto, self.lock):
+            control.setEnabled(stretched)
+        colours = colours and stretched
         self._contrast = contrast
         for scale, button in self.scales.items():
             button.setChecked(scale is contrast.scale)
@@ -57,8 +74,18 @@ class Toolbar(QtWidgets.QWidget):
         self.colormaps.setEnabled(colours)
         self.lock.setChecked(contrast.locked)
 
+    def show_calibration(self, why_not: str, missing: bool) -> None:
+        """Offer to calibrate, or say why that cannot be; it stands out where something is uncalibrated."""
+        self.calibrate.setEnabled(not why_not)
+        self.calibrate.setToolTip(why_not or CALIBRATE_TIP)
+        self.calibrate.setObjectName("wanted" if missing and not why_not else "")
+        self.calibrate.style().unpolish(self.calibrate)
+        self.calibrate.style().polish(self.calibrate)
+
     def next_scale(self) -> None:
         """Go from linear to square root to logarithm, and round again."""
+        if not self.auto.isEnabled():
+            return
         scales = list(Scale)
         self._change(scale=scales[(scales.index(self._contrast.scale) + 1) % len(scales)])
 
@@ -75,6 +102,7 @@ class Toolbar(QtWidgets.QWidget):
         for widget in (self.colormaps, self.auto, self.lock, self.fit_button):
             row.addWidget(widget)
         row.addStretch(1)
+        row.addWidget(self.calibrate)
         row.addWidget(self.theme_button)
 
 

@@ -1,59 +1,367 @@
-"""Trees and nodes of the service, with shapes and states."""
+"""Folders, files and nodes of the service, with shapes and states.
+
+However many there are, the window does not wait for this list: rows are made, changed and hidden a few at a
+time, between two looks at what a person does, and only rows on the screen ask to be looked into.
+"""
 
 from __future__ import annotations
 
-import json
+from bisect import bisect
+from collections import deque
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
+from viewer.nodes import Sort
 from viewer.panels.boxes import Panel, heading
-from viewer.readout import shape_text
+from viewer.panels.branches import BranchTree
+from viewer.panels.finder import Finder
+from viewer.rows import matching, reading_order, row_of
 from viewer.theme import DARK
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
-    from viewer.nodes import Node, Tree
+    from viewer.nodes import Entry, Tree
+    from viewer.rows import Row
     from viewer.theme import Theme
+    from viewer.walk import Changes
 
-STATES = {
-    "stored": "stored: read as it is",
-    "lazy": "computed where you look",
-    "computing": "being computed",
-    "failed": "failed",
-}
+    Path = tuple[str, ...]
+
 RIGHT = QtCore.Qt.AlignmentFlag.AlignRight | QtCore.Qt.AlignmentFlag.AlignVCenter
 PATH = QtCore.Qt.ItemDataRole.UserRole
+# Rows are drawn for this long, then whatever a person did comes first.
+SLOT_SECONDS = 0.003
+# Rows on the screen are looked into when scrolling has paused, nodes reached by keys when the key is released.
+PAUSE_MS = 120
+MOST_UNFOLDED = 200
 
 
 class TreePanel(Panel):
-    """Lists what there is; a click shows a node, or says why a file cannot be shown."""
+    """Lists what there is; a click or an arrow key shows a node, or says why a file cannot be shown."""
 
-    node_clicked = QtCore.Signal(object)  # path of a node
+    clicked = QtCore.Signal(object)  # path of a node, or of a file that has not been looked into
+    reached = QtCore.Signal(object)  # the same, by the keyboard, which stays here
     file_clicked = QtCore.Signal(object)  # path of an unreadable file
+    seen = QtCore.Signal(object)  # paths of files on the screen that have not been looked into
+    searched = QtCore.Signal(str)
+    calibrate_asked = QtCore.Signal(object)  # path of a tree
 
     def __init__(self) -> None:
         super().__init__(spacing=4)
         self._theme = DARK
-        self._trees: tuple[Tree, ...] = ()
-        self._shown: tuple[str, ...] = ()
-        self.items: dict[tuple[str, ...], QtWidgets.QTreeWidgetItem] = {}
-        self.list = QtWidgets.QTreeWidget()
-        self.list.setObjectName("nodes")
-        self.list.setHeaderLabels(["Node", "Shape"])
-        self.list.setIndentation(14)
-        self.list.setUniformRowHeights(True)
-        self.list.setIconSize(QtCore.QSize(10, 10))
-        self.list.setTextElideMode(QtCore.Qt.TextElideMode.ElideMiddle)
-        header = self.list.header()
+        self._shown: Path = ()
+        self.why_not_calibrate = ""
+        self.items: dict[Path, QtWidgets.QTreeWidgetItem] = {}
+        self._rows: dict[Path, Row] = {}
+        self._entries: dict[Path, Entry] = {}
+        self._trees: dict[Path, Sequence[Tree]] = {}
+        self._names: dict[Path, list[tuple[object, str]]] = {}
+        self._matches: set[Path] | None = None
+        self._found: frozenset[Path] = frozenset()
+        self._unfolded: dict[Path, bool] = {}
+        self._dots: dict[tuple[str, bool], QtGui.QIcon] = {}
+        self._work: deque[Iterator[None]] = deque()
+        self.finder = Finder()
+        self.list = BranchTree()
+        self._lay_out()
+        self._drawing = QtCore.QTimer(self, interval=0)
+        self._drawing.timeout.connect(self._draw_some)
+        self._pause = QtCore.QTimer(self, singleShot=True, interval=PAUSE_MS)
+        self._pause.timeout.connect(self._tell_seen)
+        self._arrival = QtCore.QTimer(self, singleShot=True, interval=PAUSE_MS)
+        self._arrival.timeout.connect(lambda: self._go_to(self.list.currentItem()))
+        self._listen()
+
+    # What is listed
+
+    def change(self, changes: Changes) -> None:
+        """List what is new, and drop what is gone; selection, folding and scrolling stay."""
+        for entry in changes.put:
+            self._entries[entry.path] = entry
+        for path in changes.gone:
+            for known in [known for known in self._entries if known[: len(path)] == path]:
+                del self._entries[known]
+                self._trees.pop(known, None)
+        if changes.put:
+            self._do(self._draw_entries(changes.put))
+        if changes.gone:
+            self._do(self._remove(changes.gone))
+        self._count()
+        if self.finder.words and changes.put:
+            self._filter()
+
+    def show_file(self, entry: Entry, trees: Sequence[Tree]) -> None:
+        """List what is in a file."""
+        if self._trees.get(entry.path) != trees:
+            self._trees[entry.path] = trees
+            self._do(self._draw_entries((entry,)))
+
+    def mark(self, path: Path) -> None:
+        """Highlight the node that is shown."""
+        self._shown = path
+        item = self.items.get(path)
+        if item is not None and item is not self.list.currentItem():
+            blocked = self.list.blockSignals(True)
+            self.list.setCurrentItem(item)
+            self.list.blockSignals(blocked)
+            self.list.viewport().update()
+
+    def show_found(self, text: str, found: frozenset[Path]) -> None:
+        """Show what the service found for the text that is looked for."""
+        if text == self.finder.words:
+            self._found = found
+            self._filter()
+
+    def set_theme(self, theme: Theme) -> None:
+        """Take the colours of a theme."""
+        self._theme = theme
+        self._dots = {}
+        self._do(self._dress_all())
+
+    # Drawing, a few rows at a time
+
+    def _do(self, work: Iterator[None]) -> None:
+        self._work.append(work)
+        if not self._drawing.isActive():
+            self._drawing.start()
+
+    def _draw_some(self) -> None:
+        """Draw for a moment; the row at the top of the view stays there."""
+        ends = perf_counter() + SLOT_SECONDS
+        bar = self.list.verticalScrollBar()
+        first = self.list.itemAt(0, 0) if bar.value() else None
+        while self._work and perf_counter() < ends:
+            if next(self._work[0], StopIteration) is StopIteration:
+                self._work.popleft()
+        if not self._work:
+            self._drawing.stop()
+            self._pause.start()
+        if first is not None and first in self.items.values():
+            self.list.scrollToItem(first, QtWidgets.QAbstractItemView.ScrollHint.PositionAtTop)
+
+    def _draw_entries(self, entries: Sequence[Entry]) -> Iterator[None]:
+        for entry in entries:
+            if self._entries.get(entry.path) is None:
+                continue  # gone again before it was drawn
+            above = self.items.get(entry.path[:-1]) if entry.path[1:] else self.list.invisibleRootItem()
+            if above is not None:
+                row = row_of(self._entries[entry.path], self._trees.get(entry.path))
+                yield from self._draw(row, above, None)
+        self.mark(self._shown)
+
+    def _draw(self, row: Row, above: QtWidgets.QTreeWidgetItem, place: int | None) -> Iterator[None]:
+        """Make or change the item of a row, and those below it; None: where its name belongs."""
+        item = self.items.get(row.path)
+        fresh = item is None
+        if item is None:
+            item = QtWidgets.QTreeWidgetItem()
+            above.insertChild(self._place(row) if place is None else place, item)
+        before = self._rows.get(row.path)
+        if before != row:
+            self._dress(item, row)
+            self._rows[row.path] = row
+            for path in (row.path, *row.also):
+                self.items[path] = item
+            wanted = {child.path for child in row.children}
+            for child in before.children if before is not None else ():
+                if child.path not in wanted:
+                    self._take(child.path)
+        yield
+        for number, child in enumerate(row.children):
+            yield from self._draw(child, item, number)
+        if (fresh or not (before and before.children)) and row.children:
+            item.setExpanded(True)
+
+    def _place(self, row: Row) -> int:
+        """Index among its folder's rows, as people count."""
+        names = self._names.setdefault(row.path[:-1], [])
+        key = reading_order(row.path[-1]), row.path[-1]
+        place = bisect(names, key)
+        names.insert(place, key)
+        return place
+
+    def _remove(self, paths: Sequence[Path]) -> Iterator[None]:
+        for path in paths:
+            names, key = self._names.get(path[:-1], []), (reading_order(path[-1]), path[-1])
+            if key in names:
+                names.remove(key)
+            for folder in [folder for folder in self._names if folder[: len(path)] == path]:
+                del self._names[folder]
+            self._take(path)
+            yield
+
+    def _take(self, path: Path) -> None:
+        """Take the row of a path off the list, with all below it."""
+        item = self.items.get(path)
+        if item is None:
+            return
+        (item.parent() or self.list.invisibleRootItem()).removeChild(item)
+        for known in [known for known in self.items if known[: len(path)] == path]:
+            del self.items[known]
+            self._rows.pop(known, None)
+
+    def _dress_all(self) -> Iterator[None]:
+        for path, row in list(self._rows.items()):
+            if (item := self.items.get(path)) is not None:
+                self._dress(item, row)
+                yield
+
+    def _dress(self, item: QtWidgets.QTreeWidgetItem, row: Row) -> None:
+        """Give an item the texts and colours of its row."""
+        item.setData(0, PATH, row.path)
+        item.setText(0, row.text)
+        item.setText(1, row.detail)
+        item.setToolTip(0, row.tip)
+        item.setTextAlignment(1, RIGHT)
+        item.setForeground(1, QtGui.QColor(self._theme.dim))
+        if row.bold or row.faint:
+            font = item.font(0)
+            font.setBold(row.bold)
+            item.setFont(0, font)
+            colour = self._theme.faint if row.faint else self._theme.text
+            item.setForeground(0, QtGui.QColor(colour))
+        if row.mark is not None:
+            item.setIcon(0, self._dot(row.mark))
+        if row.folder:
+            item.setChildIndicatorPolicy(QtWidgets.QTreeWidgetItem.ChildIndicatorPolicy.ShowIndicator)
+            item.setFirstColumnSpanned(True)
+        if self._matches is not None:
+            item.setHidden(self._is_hidden(row.path))
+
+    def _dot(self, mark: tuple[str, bool]) -> QtGui.QIcon:
+        if mark not in self._dots:
+            self._dots[mark] = _dot(getattr(self._theme, mark[0]), mark[1])
+        return self._dots[mark]
+
+    # Finding
+
+    def _look_for(self) -> None:
+        """Show what is named as somebody typed at once; what the service finds follows."""
+        self._found = frozenset()
+        self._filter()
+        self.searched.emit(self.finder.words)
+
+    def _filter(self) -> None:
+        words = self.finder.words
+        if words and self._matches is None:
+            self._unfolded = {path: self.items[path].isExpanded() for path in self._folders()}
+        self._matches = matching(words, self._entries, self._found) if words else None
+        self._count()
+        self._do(self._hide(self._matches))
+
+    def _hide(self, matches: set[Path] | None) -> Iterator[None]:
+        for path, row in list(self._rows.items()):
+            if matches is not self._matches:
+                return  # something else is looked for by now
+            if (item := self.items.get(path)) is not None and item.isHidden() != self._is_hidden(row.path):
+                item.setHidden(self._is_hidden(row.path))
+                yield
+        few = matches if matches is not None and len(matches) <= MOST_UNFOLDED else set()
+        for path in self._folders():
+            self.items[path].setExpanded(path in few or self._unfolded.get(path, False))
+            yield
+
+    def _is_hidden(self, path: Path) -> bool:
+        """Hide a file that does not match with its nodes, and a folder without a match."""
+        return self._matches is not None and path in self._entries and path not in self._matches
+
+    def _folders(self) -> list[Path]:
+        entries = self._entries.values()
+        return [e.path for e in entries if e.sort is Sort.FOLDER and e.path in self.items]
+
+    def _count(self) -> None:
+        files = sum(entry.sort is not Sort.FOLDER for entry in self._entries.values())
+        matches = self._matches
+        named = (
+            None
+            if matches is None
+            else sum(
+                path in matches for path, entry in self._entries.items() if entry.sort is not Sort.FOLDER
+            )
+        )
+        self.finder.show_count(files, named)
+
+    # What a person does
+
+    def _listen(self) -> None:
+        self.list.itemClicked.connect(lambda item, _column: self._go_to(item, by_hand=True))
+        self.list.itemActivated.connect(lambda item, _column: self._go_to(item, by_hand=True))
+        self.list.currentItemChanged.connect(lambda *_: self._arrival.start())
+        self.list.verticalScrollBar().valueChanged.connect(lambda _value: self._pause.start())
+        self.list.itemExpanded.connect(lambda _item: self._pause.start())
+        self.list.customContextMenuRequested.connect(self._show_menu)
+        self.finder.changed.connect(self._look_for)
+        self.finder.left.connect(self._enter_list)
+
+    def _enter_list(self) -> None:
+        """Go from the text that is looked for to what was found."""
+        self.list.setFocus()
+        shown = (item for item in self.items.values() if not item.isHidden() and item.data(0, PATH))
+        current = self.list.currentItem()
+        if (current is None or current.isHidden()) and (first := next(shown, None)) is not None:
+            self.list.setCurrentItem(self.list.itemAt(4, 4) or first)
+
+    def _go_to(self, item: QtWidgets.QTreeWidgetItem | None, by_hand: bool = False) -> None:
+        """Show what a row is about; a row of several signals, or a folder, folds on a click."""
+        signal = self.clicked if by_hand else self.reached
+        self._arrival.stop()
+        row = self._rows.get(item.data(0, PATH)) if item is not None else None
+        if item is None or row is None:
+            return
+        if row.node is not None:
+            if row.node != self._shown:
+                signal.emit(row.node)
+        elif row.detail == "unreadable":
+            self.file_clicked.emit(row.path)
+        elif row.folder or row.children:
+            item.setExpanded(item.isExpanded() != by_hand)
+        else:
+            signal.emit(row.path)
+
+    def _show_menu(self, place: QtCore.QPoint) -> None:
+        """Offer what can be done to a tree."""
+        item = self.list.itemAt(place)
+        row = self._rows.get(item.data(0, PATH)) if item is not None else None
+        if row is not None and row.tree is not None:
+            menu = QtWidgets.QMenu(self)
+            action = menu.addAction("Calibrate…")
+            action.triggered.connect(lambda: self.calibrate_asked.emit(row.tree))
+            action.setEnabled(not self.why_not_calibrate)
+            action.setToolTip(self.why_not_calibrate)
+            menu.setToolTipsVisible(True)
+            menu.popup(self.list.viewport().mapToGlobal(place))
+
+    def _tell_seen(self) -> None:
+        """Tell which files on the screen have not been looked into."""
+        seen, item = [], self.list.itemAt(0, 0)
+        height = self.list.viewport().height()
+        while item is not None and self.list.visualItemRect(item).top() < height:
+            path = item.data(0, PATH)
+            if path in self._entries and path not in self._trees:
+                seen.append(path)
+            item = self.list.itemBelow(item)
+        self.seen.emit(seen)
+
+    def _lay_out(self) -> None:
+        rows = self.list
+        rows.setObjectName("nodes")
+        rows.setHeaderLabels(["Node", "Shape"])
+        rows.setIndentation(14)
+        rows.setUniformRowHeights(True)
+        rows.setIconSize(QtCore.QSize(10, 10))
+        rows.setTextElideMode(QtCore.Qt.TextElideMode.ElideMiddle)
+        rows.setContextMenuPolicy(QtCore.Qt.ContextMenuPolicy.CustomContextMenu)
+        header = rows.header()
         header.setStretchLastSection(False)
-        self.list.headerItem().setTextAlignment(1, RIGHT)
+        rows.headerItem().setTextAlignment(1, RIGHT)
         header.setMinimumSectionSize(48)
+        # Fixed: fitting it to its contents would read every row again for every new one.
         header.setSectionResizeMode(0, QtWidgets.QHeaderView.ResizeMode.Stretch)
-        header.setSectionResizeMode(1, QtWidgets.QHeaderView.ResizeMode.ResizeToContents)
-        self.list.itemClicked.connect(self._clicked)
-        self.list.itemActivated.connect(self._clicked)
+        header.setSectionResizeMode(1, QtWidgets.QHeaderView.ResizeMode.Fixed)
+        header.resizeSection(1, 116)
         hint = QtWidgets.QLabel("Space: previous node")
         hint.setObjectName("hint")
         row = QtWidgets.QHBoxLayout()
@@ -61,143 +369,8 @@ class TreePanel(Panel):
         row.addStretch(1)
         row.addWidget(hint)
         self.column.addLayout(row)
-        self.column.addWidget(self.list, 1)
-
-    def set_theme(self, theme: Theme) -> None:
-        """Take the colours of a theme."""
-        self._theme = theme
-        self.show_trees(self._trees)
-
-    def show_trees(self, trees: Sequence[Tree]) -> None:
-        """List these trees by file; what was folded stays folded."""
-        folded = {path for path, item in self.items.items() if not item.isExpanded()}
-        scrolled = self.list.verticalScrollBar().value()
-        self._trees = tuple(sorted(trees, key=_file))  # stable: signals stay in the order of their file
-        self.list.clear()
-        self.items = {}
-        several = _files_with_several_signals(self._trees)
-        for tree in self._trees:
-            self._add_tree(tree, in_file=tree.path[:-1] in several)
-        self.mark(self._shown)  # unfolds what is above it, so first
-        for path, item in self.items.items():
-            item.setExpanded(path not in folded)
-        self.list.verticalScrollBar().setValue(scrolled)
-
-    def mark(self, path: tuple[str, ...]) -> None:
-        """Highlight the node that is shown."""
-        self._shown = path
-        if (item := self.items.get(path)) is not None:
-            self.list.setCurrentItem(item)
-
-    def _add_tree(self, tree: Tree, in_file: bool) -> None:
-        """One signal: its row is its root node; below a row for the file where that has several."""
-        if tree.error is not None:
-            self._grey(tree)
-            return
-        above = self._file_row(tree.path[:-1]) if in_file else self.list
-        name = tree.path[-1] if in_file else "/".join(tree.path[:-1]) or tree.path[-1]
-        root = tree.root
-        item = QtWidgets.QTreeWidgetItem(above) if root is None else self._add_node(root, above, name)
-        item.setText(0, name)
-        _embolden(item)
-        self.items[tree.path] = item
-        for node in _parents_first(tree.nodes):
-            if node is not root:
-                self._add_node(node, self.items.get((*tree.path, node.parent or ""), item), node.name)
-
-    def _file_row(self, path: tuple[str, ...]) -> QtWidgets.QTreeWidgetItem:
-        """Make the row of a file with several signals, or find it."""
-        if path not in self.items:
-            item = QtWidgets.QTreeWidgetItem(self.list)
-            item.setText(0, "/".join(path))
-            item.setToolTip(0, "/".join(path))
-            item.setFlags(QtCore.Qt.ItemFlag.ItemIsEnabled)
-            item.setFirstColumnSpanned(True)
-            _embolden(item)
-            self.items[path] = item
-        return self.items[path]
-
-    def _grey(self, tree: Tree) -> None:
-        """Show an unreadable file: grey, its reason one hover or click away."""
-        item = self.items[tree.path] = QtWidgets.QTreeWidgetItem(self.list)
-        item.setData(0, PATH, tree.path)
-        item.setText(0, tree.path[-1])
-        item.setText(1, "unreadable")
-        item.setIcon(0, _dot(self._theme.bad, filled=False))
-        item.setFlags(QtCore.Qt.ItemFlag.ItemIsEnabled)
-        for column in (0, 1):
-            item.setForeground(column, QtGui.QColor(self._theme.faint))
-            item.setToolTip(column, tree.error or "")
-        item.setTextAlignment(1, RIGHT)
-
-    def _add_node(
-        self, node: Node, above: QtWidgets.QTreeWidgetItem | QtWidgets.QTreeWidget, name: str
-    ) -> QtWidgets.QTreeWidgetItem:
-        item = QtWidgets.QTreeWidgetItem(above)
-        self.items[node.path] = item
-        item.setData(0, PATH, node.path)
-        item.setText(0, name)
-        item.setText(1, shape_text(node))
-        item.setTextAlignment(1, RIGHT)
-        item.setForeground(1, QtGui.QColor(self._theme.dim))
-        item.setIcon(0, self._state_dot(node))
-        item.setToolTip(0, _description(node))
-        return item
-
-    def _state_dot(self, node: Node) -> QtGui.QIcon:
-        """Full green: read as stored; green ring: computed where you look; orange, red: as they say."""
-        theme, stored = self._theme, node.state == "stored" or not node.operations
-        colour = {"computing": theme.busy, "failed": theme.bad}.get(node.state, theme.good)
-        return _dot(theme.bad if node.error else colour, filled=stored or node.state != "lazy")
-
-    def _clicked(self, item: QtWidgets.QTreeWidgetItem, _column: int = 0) -> None:
-        path = item.data(0, PATH)
-        if path is None:
-            item.setExpanded(not item.isExpanded())
-        elif any(tree.path == path and tree.error is not None for tree in self._trees):
-            self.file_clicked.emit(path)
-        else:
-            self.node_clicked.emit(path)
-
-
-def _description(node: Node) -> str:
-    """Tooltip: what it was made by, and what it is."""
-    steps = [
-        f"{name}({', '.join(f'{key} = {value}' for key, value in json.loads(parameters).items())})"
-        for name, parameters in zip(node.operations, node.parameters, strict=True)
-    ]
-    shape = " × ".join(str(size) for size in node.shape)
-    lines = ["/".join(node.path), node.title, f"{shape} {node.dtype.name}", *steps]
-    lines = [line for line in (*lines, STATES.get(node.state, node.state)) if line]
-    return "\n".join([*lines, node.error] if node.error else lines)
-
-
-def _parents_first(nodes: Sequence[Node]) -> list[Node]:
-    """Nodes ordered so that each comes after its parent; those with unknown parents come last."""
-    ordered: list[Node] = []
-    left = list(nodes)
-    while left:
-        known = {None, *(node.name for node in ordered)}
-        ready = [node for node in left if node.parent in known] or left
-        ordered += ready
-        left = [node for node in left if node not in ready]
-    return ordered
-
-
-def _file(tree: Tree) -> tuple[str, ...]:
-    """Return where the file is; a file that could not be read has no signal below it."""
-    return tree.path if tree.error is not None else tree.path[:-1]
-
-
-def _files_with_several_signals(trees: Sequence[Tree]) -> set[tuple[str, ...]]:
-    files = [tree.path[:-1] for tree in trees if tree.error is None]
-    return {file for file in files if file and files.count(file) > 1}
-
-
-def _embolden(item: QtWidgets.QTreeWidgetItem) -> None:
-    font = item.font(0)
-    font.setBold(True)
-    item.setFont(0, font)
+        self.column.addWidget(self.finder)
+        self.column.addWidget(rows, 1)
 
 
 def _dot(colour: str, filled: bool) -> QtGui.QIcon:

@@ -1,0 +1,3 @@
+import { answer } from "./read.mjs";
+
+globalThis.answer = answer;

@@ -1,0 +1,265 @@
+"""The outer guard round the tiled app: every request gets one clear answer with the headers it needs.
+
+What escapes tiled as an exception, and what it answers with 500, leaves as JSON with the status it
+deserves, on a connection that stays open. What HTTP asks of every answer (HEAD, conditional requests, CORS, caching)
+is done here once, for tiled's routes and ours.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, quote
+
+from starlette.datastructures import Headers, MutableHeaders
+
+from tiled_spyde import headers as http
+from tiled_spyde.adapters import EXPECTED_SHAPE, RETRY_AFTER
+from tiled_spyde.codecs import SERIALIZED
+from tiled_spyde.errors import status_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
+
+    Scope = MutableMapping[str, Any]
+    Message = MutableMapping[str, Any]
+    Receive = Callable[[], Awaitable[Message]]
+    Send = Callable[[Message], Awaitable[None]]
+    App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+logger = logging.getLogger(__name__)
+
+# What parsing a malformed request raises inside tiled and its libraries.
+_MALFORMED = (
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+    AssertionError,
+)
+_SHAPE = re.compile(r"\d{1,18}(,\d{1,18}){0,30}")
+# Where tiled mounts a tree's own routes: ours for zarr stand in for its own.
+_OWN_ROUTES = "/custom"
+_DATA = ("/api/", "/zarr/", f"{_OWN_ROUTES}/")
+_ZARR = re.compile(r"/zarr/v[23](?=/|$)")
+_PINNED_DATA = re.compile(r"/api/v1/array/(?:full|block)/.*@[^/]+")
+
+
+class Guard:
+    """ASGI wrapper that answers for what tiled lets escape.
+
+    Parameters
+    ----------
+    app : ASGI application
+        The tiled app; origins whose scripts may read its answers are its ``state.allow_origins``.
+    """
+
+    def __init__(self, app: App) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        origins = getattr(getattr(self.app, "state", None), "allow_origins", ())
+        send = _Finished(send, scope, origins)
+        asked = Headers(scope=scope)
+        if _leaves_its_folder(scope["path"]):
+            await _answer(send, 404, "There is nothing at this address.")
+        elif scope["method"] == "OPTIONS" and "access-control-request-method" in asked:
+            await _answer_preflight(send, asked, origins)
+        else:
+            EXPECTED_SHAPE.set(_expected_shape(scope))
+            SERIALIZED.set(send.described)
+            await self._guarded(_as_tiled_takes_it(scope), receive, send)
+
+    async def _guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
+        held = _Held(send)
+        try:
+            await self.app(scope, receive, held)
+        except Exception as error:
+            if held.started:
+                logger.exception("The answer to %s broke off", scope["path"])
+                raise
+            await _answer(send, *_explain(error, scope))
+        else:
+            if held.failed:
+                await _answer(send, *_reworded(held.body, scope))
+
+
+class _Held:
+    """Passes an answer on, but keeps a 500 back."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.started = False
+        self.failed = False
+        self.body = b""
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start" and message["status"] == 500:
+            self.failed = True
+        if not self.failed:
+            self.started = True
+            await self._send(message)
+        elif len(self.body) < 10_000:
+            self.body += message.get("body", b"")
+
+
+class _Finished:
+    """Completes the headers of an answer, and leaves out a body that is not wanted."""
+
+    def __init__(self, send: Send, scope: Scope, origins: Collection[str]) -> None:
+        self._send = send
+        self._path = _path(scope)
+        self._method = scope["method"]
+        self._asked = Headers(scope=scope)
+        self._origins = origins
+        self._bodiless = False
+        # Filled while the answer is made: what an array looks like on the wire.
+        self.described: dict[str, str] = {}
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": list(message.get("headers", ()))}
+            message["status"] = self._finish(message["status"], MutableHeaders(raw=message["headers"]))
+            self._bodiless = self._method == "HEAD" or message["status"] in (204, 304)
+        elif message["type"] == "http.response.body" and self._bodiless:
+            message = {**message, "body": b""}
+        await self._send(message)
+
+    def _finish(self, status: int, headers: MutableHeaders) -> int:
+        http.allow_origin(headers, self._asked.get("origin"), self._origins)
+        headers.setdefault("accept-ranges", "none")
+        if status == 401:
+            headers.setdefault("www-authenticate", "Bearer")
+        if status == 200:
+            headers.update(self.described)
+        if self._path.startswith(_DATA):
+            self._say_how_to_keep(status, headers)
+        http.tag_representation(headers)
+        return self._unless_known(status, headers)
+
+    def _say_how_to_keep(self, status: int, headers: MutableHeaders) -> None:
+        pinned = status in (200, 304) and _PINNED_DATA.fullmatch(self._path)
+        if headers.get("cache-control") not in (http.IMMUTABLE, "no-store"):
+            headers["cache-control"] = http.IMMUTABLE if pinned else http.REVALIDATED
+        http.add_vary(headers, "Accept", "Accept-Encoding", "Authorization", "Cookie")
+        if self._path.startswith("/zarr/") and "set-cookie" in headers:
+            # Nothing there needs a session, and some caches keep no answer that sets one.
+            del headers["set-cookie"]
+
+    def _unless_known(self, status: int, headers: MutableHeaders) -> int:
+        known = http.matches(self._asked.get("if-none-match"), headers.get("etag", ""))
+        if status == 200 and known and self._method in ("GET", "HEAD"):
+            status = 304
+        if status == 304:
+            for name in {"content-length", "content-type", "content-encoding"} & set(headers):
+                del headers[name]
+        return status
+
+
+async def _answer_preflight(send: Send, asked: Headers, origins: Collection[str]) -> None:
+    if not {asked.get("origin"), "*"} & set(origins):
+        await _answer(
+            send, 403, "No script of this origin may read the server: see allow_origins in its configuration."
+        )
+        return
+    await _send(send, 204, http.preflight(asked), b"")
+
+
+def _as_tiled_takes_it(scope: Scope) -> Scope:
+    """Return the request as tiled understands it: GET for HEAD, encodings without q, zarr at our routes."""
+    # A double slash makes the path below /ui an absolute one, which tiled would open on disk.
+    scope = {**scope, "path": re.sub("//+", "/", scope["path"])}
+    if scope["method"] == "HEAD":
+        # It costs what GET costs: only so is Content-Length right, and the frame is remembered for the GET to come.
+        scope["method"] = "GET"
+    scope["headers"] = [
+        (
+            name,
+            http.accepted_encodings(value.decode("latin-1")).encode()
+            if name == b"accept-encoding"
+            else value,
+        )
+        for name, value in scope["headers"]
+    ]
+    if _ZARR.match(path := _path(scope)):
+        own = f"{_OWN_ROUTES}{path}" + ("/" if _ZARR.fullmatch(path) else "")
+        scope["path"] = scope.get("root_path", "") + own
+        scope["raw_path"] = quote(scope["path"]).encode()
+    return scope
+
+
+def _path(scope: Scope) -> str:
+    """Path below where the app is mounted, as its routes see it."""
+    path: str = scope["path"]
+    root = scope.get("root_path", "")
+    return path.removeprefix(root) if path.startswith(f"{root}/") else path
+
+
+def _explain(error: BaseException, scope: Scope) -> tuple[int, str]:
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    if (status := status_of(error)) is not None:
+        return status, str(error)
+    logger.warning("%s %s failed inside", scope["method"], scope["path"], exc_info=error)
+    if isinstance(error, OSError) and _path(scope).startswith("/ui/"):
+        return 404, "The web page has no such file."
+    if isinstance(error, _MALFORMED):
+        if "/zarr/v" in scope["path"]:
+            return 404, "There is no such array, group or chunk."
+        if "/api/v1/array/" in scope["path"] and b"format=" in scope["query_string"]:
+            return 406, "This slice cannot be written in that format. Ask for application/octet-stream."
+        return (
+            400,
+            f"This request makes no sense to the server ({type(error).__name__}). Check its parameters.",
+        )
+    return 503, f"The server could not answer just now ({type(error).__name__}). Try again."
+
+
+def _reworded(body: bytes, scope: Scope) -> tuple[int, str]:
+    """Answer what tiled itself calls a 500: its own checks of a request that came too late."""
+    try:
+        detail = str(json.loads(body)["detail"])
+    except (ValueError, LookupError, TypeError):
+        detail = "This request makes no sense to the server. Check its parameters."
+    logger.warning("%s %s: tiled answered 500: %s", scope["method"], scope["path"], detail)
+    return 400, detail
+
+
+async def _answer(send: Send, status: int, detail: str) -> None:
+    headers = {"content-type": "application/json"}
+    if status == 503:
+        headers["retry-after"] = RETRY_AFTER
+    await _send(send, status, headers, json.dumps({"detail": detail}).encode())
+
+
+async def _send(send: Send, status: int, headers: Mapping[str, str], body: bytes) -> None:
+    raw = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+    if status != 204:
+        raw.append((b"content-length", str(len(body)).encode()))
+    await send({"type": "http.response.start", "status": status, "headers": raw})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _leaves_its_folder(path: str) -> bool:
+    """Say whether a decoded path tries to climb: tiled's web page joins it to a folder on disk."""
+    return "\x00" in path or ".." in re.split(r"[/\\]", path)
+
+
+def _expected_shape(scope: Scope) -> tuple[int, ...] | None:
+    if not _path(scope).startswith("/api/v1/array/full/") or b"expected_shape" not in scope["query_string"]:
+        return None
+    try:
+        given = parse_qs(scope["query_string"].decode("latin-1")).get("expected_shape", [""])[-1]
+    except ValueError:
+        return None
+    if given == "scalar":
+        return ()
+    return tuple(map(int, given.split(","))) if _SHAPE.fullmatch(given) else None

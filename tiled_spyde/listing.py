@@ -1,0 +1,339 @@
+"""Containers as tiled sees them: folders, files and trees, listed and searched without opening a file.
+
+Everything here runs on the event loop, so it only looks into snapshots in memory.
+"""
+
+from __future__ import annotations
+
+from functools import wraps
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakKeyDictionary
+
+from tiled.adapters.container import ContainerAdapter
+from tiled.iterviews import ItemsView, KeysView, ValuesView
+from tiled.structures.container import ContainerStructure
+from tiled.structures.core import Spec
+
+from tiled_spyde.adapters import NodeAdapter, http_error
+from tiled_spyde.cards import file_card, tree_card
+from tiled_spyde.catalog import Folder, SourceFile
+from tiled_spyde.errors import NotFound, SpydeError
+from tiled_spyde.rights import Person, ReadableBy, Rights
+from tiled_spyde.search import Entry, matching, ordered, text_of
+from tiled_spyde.tree import NAVIGATOR, SignalTree
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from tiled.server.schemas import SortingItem
+
+    from tiled_spyde.evaluate import Evaluator
+
+
+_EMPTY = ContainerStructure(keys=[])
+
+_Snapshot = TypeVar("_Snapshot", Folder, SourceFile, SignalTree)
+_Made = TypeVar("_Made")
+
+
+class Listing(ContainerAdapter[Any]):
+    """A container whose children are made when they are asked for.
+
+    Parameters
+    ----------
+    entries : callable
+        Gives the current children by name, each with what a query sees of it.
+    adapt : callable
+        Makes the adapter of a child from its name; raises `NotFound`.
+    metadata : callable
+        Gives what is said of the container itself.
+    specs : iterable of str
+    rights : Rights or None
+        Of the served folder it is in; what `access` goes by.
+    below : callable, optional
+        Gives everything that a deep search finds, as a `Listing` by path; the children by default.
+    """
+
+    def __init__(
+        self,
+        entries: Callable[[], Mapping[str, Entry]],
+        adapt: Callable[[str], Any],
+        *,
+        metadata: Callable[[], dict[str, Any]] = dict,
+        specs: Iterable[str] = (),
+        rights: Rights | None = None,
+        below: Callable[[], Listing] | None = None,
+        narrowed: bool = False,
+        person: Person | None = None,
+    ) -> None:
+        super().__init__(_EMPTY, specs=[Spec(name) for name in specs])
+        self.rights = rights
+        self.sorting: list[SortingItem] = []
+        self.include_routers: list[Any] = []
+        self.background_tasks: list[Any] = []
+        self.entries_stale_at = self.metadata_stale_at = None
+        self.must_revalidate = True
+        self._entries = entries
+        self._adapt = adapt
+        self._describe = metadata
+        self._below = below
+        self._narrowed = narrowed
+        self._person = person
+
+    def metadata(self) -> Any:
+        """Return what is said of the container itself."""
+        return {"attributes": self._describe()}
+
+    def __getitem__(self, name: str) -> Any:
+        # A name with a key behind it is not in a listing, but a right to the one is a right to the other.
+        if self._narrowed and name.partition("@")[0] not in self._entries():
+            raise KeyError(name)
+        try:
+            return self._adapt(name)
+        except NotFound as error:
+            raise KeyError(name) from error
+        except SpydeError as error:
+            raise http_error(error) from error
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries())
+
+    def __len__(self) -> int:
+        return len(self._entries())
+
+    def keys(self) -> Any:
+        """Return the names, to be sliced."""
+        return KeysView(self.__len__, self._names)
+
+    def values(self) -> Any:
+        """Return the children, to be sliced; only those taken are made."""
+        return ValuesView(self.__len__, self._items)
+
+    def items(self) -> Any:
+        """Return names and children, to be sliced."""
+        return ItemsView(self.__len__, self._items)
+
+    def search(self, query: Any) -> Listing:
+        """Return the children that `query` asks for."""
+        if isinstance(query, ReadableBy):
+            return self._shown_to(query.person)
+        return self.only(matching(query, self._entries().values()))
+
+    def sort(self, sorting: Iterable[tuple[str, int]]) -> Listing:
+        """Return the same children in another order."""
+        return self.only(ordered(sorting, self._entries().values()))
+
+    def search_deep(self, max_depth: int | None = None) -> Listing:
+        """Return the trees below, by their paths."""
+        found = self._below() if self._below else self
+        if self._person:  # tiled asks the policy about this container only, not about those below
+            found = found.search(ReadableBy(self._person))
+        within = self._entries() if self._narrowed else None
+        names = [
+            path
+            for path in found
+            if (within is None or path.partition("/")[0] in within)
+            and (max_depth is None or path.count("/") < max_depth)
+        ]
+        return found.only(names)
+
+    def only(self, names: Iterable[str], person: Person | None = None) -> Listing:
+        """Return the children called `names`, in that order."""
+        entries = self._entries()
+        kept = {name: entries[name] for name in names if name in entries}
+        narrowed = Listing(
+            lambda: kept,
+            self._adapt,
+            metadata=self._describe,
+            specs=[spec.name for spec in self.specs],
+            rights=self.rights,
+            below=self._below,
+            narrowed=True,
+            person=person or self._person,
+        )
+        narrowed.include_routers = self.include_routers
+        return narrowed
+
+    def _shown_to(self, person: Person) -> Listing:
+        def shown(path: str) -> bool:
+            rights = self.rights
+            for name in path.split("/"):
+                # Below a served folder everything has its rights.
+                rights = rights and rights.of(name)
+            return rights is not None and rights.shown_to(person)
+
+        return self.only((name for name in self._entries() if shown(name)), person)
+
+    def _names(self, start: int, stop: int | None, direction: int, page_size: Any = None) -> Iterator[str]:
+        names = iter(self._entries()) if direction > 0 else iter(reversed(list(self._entries())))
+        return islice(names, start, stop)
+
+    def _items(
+        self, start: int, stop: int | None, direction: int, page_size: Any = None
+    ) -> Iterator[tuple[str, Any]]:
+        for name in self._names(start, stop, direction):
+            yield name, self[name]
+
+
+def top_listing(
+    folder: Callable[[], Folder],
+    evaluator: Evaluator,
+    describe: Callable[[], dict[str, Any]],
+    rights: Rights | None = None,
+) -> Listing:
+    """Container of all that is served, which shows what there is at any moment.
+
+    Parameters
+    ----------
+    folder : callable
+        Gives the current snapshot.
+    evaluator : Evaluator
+    describe : callable
+        Gives what is said of the whole.
+    rights : Rights or None
+        Readers and editors of the served folders; None where the credential alone counts.
+    """
+    return _folder(folder, evaluator, rights, describe)
+
+
+def _folder(
+    folder: Callable[[], Folder],
+    evaluator: Evaluator,
+    rights: Rights | None,
+    describe: Callable[[], dict[str, Any]] = dict,
+) -> Listing:
+    def adapt(path: str) -> Any:
+        # A deep search names what it finds by paths.
+        name, _, rest = path.partition("/")
+        found = folder().entries.get(name)
+        if found is None:
+            raise NotFound(path)
+        inherited = rights and rights.of(name)
+        below = (
+            _folder(lambda: found, evaluator, inherited)
+            if isinstance(found, Folder)
+            else _file(found, evaluator, inherited)
+        )
+        return below[rest] if rest else below
+
+    return Listing(
+        lambda: _entries(folder()),
+        adapt,
+        metadata=describe,
+        rights=rights,
+        below=lambda: Listing(lambda: _trees_below(folder()), adapt, rights=rights),
+    )
+
+
+def _file(file: SourceFile, evaluator: Evaluator, rights: Rights | None) -> Listing:
+    def adapt(name: str) -> Any:
+        if name not in file.trees:
+            raise NotFound(name)
+        return _tree(file, name, evaluator, rights)
+
+    entry = _file_entry(file)
+    return Listing(
+        lambda: _trees(file), adapt, metadata=lambda: dict(entry.card), specs=entry.specs, rights=rights
+    )
+
+
+def _tree(file: SourceFile, name: str, evaluator: Evaluator, rights: Rights | None) -> Listing:
+    """Container of a tree's nodes; ``name@key`` is a pinned address."""
+    tree = file.trees[name]
+
+    def adapt(address: str) -> Any:
+        node, _, _ = address.partition("@")
+        if node in tree.nodes and tree.failure(node):
+            return _failed(tree, node, rights)
+        tree.recipe(address)
+        return NodeAdapter(tree, node, evaluator, rights)
+
+    shown = {**_trees(file)[name].card, "navigator": NAVIGATOR if NAVIGATOR in tree.nodes else None}
+    return Listing(lambda: _nodes(tree), adapt, metadata=lambda: shown, specs=["SignalTree"], rights=rights)
+
+
+def _once(make: Callable[[_Snapshot], _Made]) -> Callable[[_Snapshot], _Made]:
+    """Have `make` called once for each snapshot, as long as there is the snapshot."""
+    held: WeakKeyDictionary[_Snapshot, _Made] = WeakKeyDictionary()
+
+    @wraps(make)
+    def made(snapshot: _Snapshot) -> _Made:
+        found = held.get(snapshot)
+        if found is None:
+            found = held[snapshot] = make(snapshot)
+        return found
+
+    return made
+
+
+@_once
+def _entries(folder: Folder) -> dict[str, Entry]:
+    return {
+        name: Entry(name, {}) if isinstance(entry, Folder) else _file_entry(entry)._replace(name=name)
+        for name, entry in folder.entries.items()
+    }
+
+
+@_once
+def _trees_below(folder: Folder) -> dict[str, Entry]:
+    found: dict[str, Entry] = {}
+    for name, entry in folder.entries.items():
+        below = _trees_below(entry) if isinstance(entry, Folder) else _trees(entry)
+        for path, tree in below.items():
+            found[f"{name}/{path}"] = tree._replace(name=f"{name}/{path}")
+    return found
+
+
+@_once
+def _file_entry(file: SourceFile) -> Entry:
+    card = file_card(file.source)
+    spec = "UnreadableFile" if file.error else "SignalFile"
+    return Entry("", card, frozenset({spec}), text=text_of(card))
+
+
+@_once
+def _trees(file: SourceFile) -> dict[str, Entry]:
+    cards = {
+        signal.name: tree_card(
+            file.source, signal, file.stored[signal.name].nodes if signal.name in file.stored else ()
+        )
+        for signal in file.source.signals
+    }
+    return {
+        name: Entry(name, card, frozenset({"SignalTree"}), text=text_of(card)) for name, card in cards.items()
+    }
+
+
+def _failed(tree: SignalTree, name: str, rights: Rights | None) -> Listing:
+    """Return a node that does not fit its parent any more: an empty container which says why."""
+    node = tree.nodes[name]
+    said = {
+        "state": "failed",
+        "error": str(tree.failure(name)),
+        "id": node.id,
+        "parent": tree.parent_name(name),
+        "operation": node.operation,
+        "parameters": node.parameters,
+        "created": node.created,
+        "created_by": node.created_by,
+    }
+    return Listing(dict, NotFound, metadata=lambda: said, specs=["SignalNode"], rights=rights)
+
+
+def remember_trees(folder: Folder) -> None:
+    """Put together what a search over `folder` looks at, so that the first one need not wait for it."""
+    _trees_below(folder)
+
+
+@_once
+def _nodes(tree: SignalTree) -> dict[str, Entry]:
+    return {
+        name: Entry(
+            name,
+            {"operation": node.operation or None, "parent": tree.parent_name(name)},
+            frozenset({"SignalNode"}),
+            "array",
+        )
+        for name, node in tree.nodes.items()
+    }

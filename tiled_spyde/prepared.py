@@ -1,0 +1,85 @@
+"""Trees that a configuration prepares: their schema, and the order in which their nodes can be made."""
+
+from __future__ import annotations
+
+from graphlib import CycleError, TopologicalSorter
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from tiled_spyde.errors import InvalidOperation, SpydeError
+from tiled_spyde.operations import build
+from tiled_spyde.operations.base import Strict
+from tiled_spyde.tree import ROOT, as_text, check_name
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+# Who has made the nodes that a configuration names.
+BY = "configuration"
+
+
+class PreparedNode(Strict):
+    """One node to make."""
+
+    operation: str = Field(max_length=200, description="Name of a registered operation")
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    parent: str = Field(ROOT, max_length=200, description="Name of the node it is made from")
+    name: str | None = Field(None, max_length=200, description="After the operation when left out")
+
+
+_NODES: TypeAdapter[tuple[PreparedNode, ...]] = TypeAdapter(tuple[PreparedNode, ...])
+
+
+def checked(
+    trees: Mapping[str, Sequence[Mapping[str, Any]]],
+) -> dict[tuple[str, ...], tuple[PreparedNode, ...]]:
+    """Return the nodes to make by the address of their tree, parents before what is made from them.
+
+    Parameters
+    ----------
+    trees : mapping
+        By ``folder/file/signal``; a node has the fields of `PreparedNode`.
+
+    Raises
+    ------
+    InvalidOperation
+        Names the tree and the node that cannot be meant so.
+    """
+    return {
+        tuple(str(at).strip("/").split("/")): _checked_nodes(str(at), nodes) for at, nodes in trees.items()
+    }
+
+
+def _checked_nodes(address: str, nodes: Any) -> tuple[PreparedNode, ...]:
+    try:
+        described = _NODES.validate_python(nodes, strict=False)
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        where = ".".join(map(str, problem["loc"])) or "nodes"
+        raise InvalidOperation(
+            f"{address}: {where}: {problem['msg']}. Each node has an operation and, if needed, parameters, "
+            "parent and name."
+        ) from None
+    for number, node in enumerate(described):
+        _check(f"{address}: node {node.name or number}", node)
+    return tuple(_in_order(address, described))
+
+
+def _check(which: str, node: PreparedNode) -> None:
+    try:
+        as_text(build(node.operation, node.parameters))
+        if node.name is not None:
+            check_name(node.name)
+    except SpydeError as error:
+        raise type(error)(f"{which}: {error}") from None
+
+
+def _in_order(address: str, nodes: tuple[PreparedNode, ...]) -> list[PreparedNode]:
+    numbers = {node.name: number for number, node in enumerate(nodes) if node.name is not None}
+    order = {number: [numbers[n.parent]] if n.parent in numbers else [] for number, n in enumerate(nodes)}
+    try:
+        return [nodes[number] for number in TopologicalSorter(order).static_order()]
+    except CycleError as error:
+        circle = " ← ".join(str(nodes[number].name) for number in error.args[1])
+        raise InvalidOperation(f"{address}: nodes are made from each other in a circle: {circle}.") from None

@@ -1,0 +1,31 @@
+"""A tree whose foldable rows can be told by a small triangle, which a style sheet takes away."""
+
+from __future__ import annotations
+
+from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
+
+SIZE = 3.5
+
+
+class BranchTree(QtWidgets.QTreeWidget):
+    """Points down at what is unfolded, right at what is folded."""
+
+    def drawBranches(  # noqa: N802 (Qt)
+        self, painter: QtGui.QPainter, rect: QtCore.QRect, index: QtCore.QModelIndex
+    ) -> None:
+        """Draw the triangle of one row."""
+        super().drawBranches(painter, rect, index)
+        item = self.itemFromIndex(index)
+        policy = QtWidgets.QTreeWidgetItem.ChildIndicatorPolicy.ShowIndicator
+        if item is None or not (item.childCount() or item.childIndicatorPolicy() == policy):
+            return
+        middle = QtCore.QPointF(rect.right() - self.indentation() / 2 + 1, rect.center().y() + 0.5)
+        along, across = QtCore.QPointF(SIZE * 0.6, 0), QtCore.QPointF(0, SIZE)
+        if item.isExpanded():
+            along, across = QtCore.QPointF(0, SIZE * 0.6), QtCore.QPointF(SIZE, 0)
+        corners = [middle - along - across, middle + along, middle - along + across]
+        painter.save()
+        painter.setRenderHint(QtGui.QPainter.RenderHint.Antialiasing)
+        painter.setPen(QtGui.QPen(self.palette().color(QtGui.QPalette.ColorRole.PlaceholderText), 1.3))
+        painter.drawPolyline(QtGui.QPolygonF(corners))
+        painter.restore()
