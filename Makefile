@@ -24,7 +24,7 @@ demo: environment
 
 test: environment
 	@$(OFFSCREEN) sh .ci/qt-libraries $(BIN)/python
-	$(OFFSCREEN) $(BIN)/python -m pytest $(ARGS)
+	$(OFFSCREEN) $(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 bench: environment
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -145,7 +145,7 @@ def test_a_file_that_is_being_written_is_not_looked_at(served, asked):
             file.flush()
             kept.looks(2)
             assert not asked
-            assert kept.index.progress.of == 0
+            assert kept.index.progress.done == 0
         wait_until(lambda: path in kept.now)
         assert kept.said_of(path) == [kept.now[path]]
         assert kept.now[path].fingerprint == Source.at(path).fingerprint

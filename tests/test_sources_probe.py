@@ -250,8 +250,9 @@ class TestProbing:
         hold.set()
         wait_until(lambda: len(found) == 20)
         assert most == 2
-        newest_first = [int(name) for name in found[-10:]]
-        assert newest_first == sorted(newest_first, reverse=True) or set(newest_first) <= set(range(12))
+        # Two at a time may overtake each other.
+        assert found.index("19") < 6
+        assert found.index("2") > 13
         wait_until(lambda: not probing._probes)
         probing.ask(Request(0, tmp_path / "one more"))
         wait_until(lambda: "one more" in found)
