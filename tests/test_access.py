@@ -28,7 +28,7 @@ OPEN = {
     "/api/v1/",
 }
 # What a path parameter of a route is filled with, so that the route would answer if it were allowed to.
-PATHS = ("", SCAN, NODE, "scan4d.hspy", "empty.hspy")
+PATHS = ("", SCAN, NODE, "scan4d.hspy", "empty.hspy", f"{NODE}/zarr.json", f"{NODE}/c/0/0/0/0")
 FILLED = {
     "block": "0/0/0/0",
     "slug": "x",
@@ -36,6 +36,7 @@ FILLED = {
     "webhook_id": "1",
     "uuid": "x",
     "provider": "x",
+    "version": "v3",
 }
 
 
@@ -80,6 +81,8 @@ def test_the_walk_sees_the_routes_of_all_families(private):
         "/custom/nodes/{path:path}",
         "/zarr/v2/{path:path}",
         "/zarr/v3/{path:path}/c/{block:path}",
+        "/custom/zarr/{version}/{path:path}",
+        "/api/v1/zarr/{version}/{path:path}",
     ):
         assert known in found
 
@@ -111,6 +114,8 @@ def test_the_same_addresses_answer_with_the_key(private):
         f"/zarr/v2/{NODE}/0.0.0.0",
         f"/zarr/v3/{NODE}/zarr.json",
         f"/zarr/v3/{NODE}/c/0/0/0/0",
+        f"/custom/zarr/v3/{NODE}/c/0/0/0/0",
+        f"/api/v1/zarr/v2/{NODE}/0.0.0.0",
         "/zarr/v3/",
         "/api/v1/operations",
         "/custom/operations",

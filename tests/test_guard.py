@@ -241,13 +241,16 @@ HEADERS = st.dictionaries(
             "Content-Type",
             "User-Agent",
             "Origin",
+            "Depth",
+            "Access-Control-Request-Method",
+            "Access-Control-Request-Headers",
         ]
     ),
     st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=20)
-    | st.sampled_from(["*/*", "gzip;q=0", "bytes=0-", "blosc2", "python-tiled/x"]),
+    | st.sampled_from(["*/*", "gzip;q=0", "bytes=0-", "blosc2", "python-tiled/x", "*", 'W/"a", "', "1"]),
     max_size=3,
 )
-METHODS = st.sampled_from(["GET"] * 6 + ["HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
+METHODS = st.sampled_from(["GET"] * 6 + ["HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND"])
 
 
 @pytest.mark.filterwarnings("ignore:Python Tiled client version")

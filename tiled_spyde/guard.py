@@ -44,6 +44,7 @@ _MALFORMED = (
 _SHAPE = re.compile(r"\d{1,18}(,\d{1,18}){0,30}")
 # Where tiled mounts a tree's own routes: ours for zarr stand in for its own.
 _OWN_ROUTES = "/custom"
+_DATA = ("/api/", "/zarr/", f"{_OWN_ROUTES}/")
 _ZARR = re.compile(r"/zarr/v[23](?=/|$)")
 _PINNED_DATA = re.compile(r"/api/v1/array/(?:full|block)/.*@[^/]+")
 
@@ -133,29 +134,33 @@ class _Finished:
         await self._send(message)
 
     def _finish(self, status: int, headers: MutableHeaders) -> int:
-        data = self._path.startswith(("/api/", "/zarr/", f"{_OWN_ROUTES}/"))
-        if data:
-            pinned = status in (200, 304) and _PINNED_DATA.fullmatch(self._path)
-            if headers.get("cache-control") not in (http.IMMUTABLE, "no-store"):
-                headers["cache-control"] = http.IMMUTABLE if pinned else http.REVALIDATED
-            http.add_vary(headers, "Accept", "Accept-Encoding", "Authorization", "Cookie")
-        if self._path.startswith("/zarr/") and "set-cookie" in headers:
-            # Nothing there needs a session, and shared caches keep no answer that sets one.
-            del headers["set-cookie"]
+        http.allow_origin(headers, self._asked.get("origin"), self._origins)
         headers.setdefault("accept-ranges", "none")
         if status == 401:
             headers.setdefault("www-authenticate", "Bearer")
-        http.allow_origin(headers, self._asked.get("origin"), self._origins)
         if status == 200:
             headers.update(self.described)
+        if self._path.startswith(_DATA):
+            self._say_how_to_keep(status, headers)
         http.tag_representation(headers)
-        if status == 200 and self._method in ("GET", "HEAD"):
-            if http.matches(self._asked.get("if-none-match"), headers.get("etag", "")):
-                status = 304
+        return self._unless_known(status, headers)
+
+    def _say_how_to_keep(self, status: int, headers: MutableHeaders) -> None:
+        pinned = status in (200, 304) and _PINNED_DATA.fullmatch(self._path)
+        if headers.get("cache-control") not in (http.IMMUTABLE, "no-store"):
+            headers["cache-control"] = http.IMMUTABLE if pinned else http.REVALIDATED
+        http.add_vary(headers, "Accept", "Accept-Encoding", "Authorization", "Cookie")
+        if self._path.startswith("/zarr/") and "set-cookie" in headers:
+            # Nothing there needs a session, and some caches keep no answer that sets one.
+            del headers["set-cookie"]
+
+    def _unless_known(self, status: int, headers: MutableHeaders) -> int:
+        known = http.matches(self._asked.get("if-none-match"), headers.get("etag", ""))
+        if status == 200 and known and self._method in ("GET", "HEAD"):
+            status = 304
         if status == 304:
-            for name in ("content-length", "content-type", "content-encoding"):
-                if name in headers:
-                    del headers[name]
+            for name in {"content-length", "content-type", "content-encoding"} & set(headers):
+                del headers[name]
         return status
 
 
@@ -173,6 +178,7 @@ def _as_tiled_takes_it(scope: Scope) -> Scope:
     # A double slash makes the path below /ui an absolute one, which tiled would open on disk.
     scope = {**scope, "path": re.sub("//+", "/", scope["path"])}
     if scope["method"] == "HEAD":
+        # It costs what GET costs: only so is Content-Length right, and the frame is remembered for the GET to come.
         scope["method"] = "GET"
     scope["headers"] = [
         (
