@@ -55,9 +55,10 @@ class Table:
         return report
 
     def pytest_sessionfinish(self):
-        before, found, rest = self.page.read_text().partition(START)
+        page = self.page.read_text()
+        assert START in page, f"{self.page} has no line {START}"
+        before, _, rest = page.partition(START)
         after = rest.partition(END)[2]
-        assert found and after, f"{self.page} has no lines {START} and {END}"
         self.page.write_text(f"{before}{START}\n{self.table()}\n{END}{after}")
 
     def table(self):

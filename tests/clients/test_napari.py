@@ -51,7 +51,9 @@ def test_it_knows_scales_units_and_names(answers, access):
         if name not in COMPLEX:
             read = answers[OME][name]
             assert read["scale"] == list(SCALES[: len(node.dims)])
-            assert [label.partition("_")[0] for label in read["labels"]] == [d.partition("_")[0] for d in node.dims]
+            assert [label.partition("_")[0] for label in read["labels"]] == [
+                d.partition("_")[0] for d in node.dims
+            ]
             reciprocal = [dim[0] == "k" for dim in node.dims]
             assert [unit == "1 / nanometer" for unit in read["units"]] == reciprocal or name == "spectra"
             assert all("nanometer" in unit for unit in read["units"])

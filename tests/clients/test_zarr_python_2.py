@@ -31,7 +31,7 @@ def test_it_reads_a_tree_by_its_consolidated_metadata(answers, access):
     read = answers["groups"]["tree"]
     assert "error" not in read, read["error"]
     assert {"root", "c", "42", "bright field", "größe µ"} <= set(read)
-    for name, node in access.nodes.items():
+    for node in access.nodes.values():
         if node.path.startswith("größe"):
             assert_read(read[node.path.rpartition("/")[2]], node)
 

@@ -45,4 +45,6 @@ def each(urls, call, headers):
 
 request = json.load(sys.stdin)
 calls = {"nodes": read, "groups": group, "plain groups": plain_group}
-print(json.dumps({kind: each(request.get(kind, {}), call, request["headers"]) for kind, call in calls.items()}))
+print(
+    json.dumps({kind: each(request.get(kind, {}), call, request["headers"]) for kind, call in calls.items()})
+)
