@@ -90,8 +90,10 @@ def cell(outcomes):
     return ", ".join(lacking) or (MARKS["passed"] if outcomes else "–")
 
 
-def version(package, pins=None):
+def version(package=None, pins=None):
     """Return the version that is pinned for a client, or installed beside the tests."""
+    if package is None:
+        return ""
     if pins is None:
         return metadata.version(package)
     text = (PINS / pins).read_text()

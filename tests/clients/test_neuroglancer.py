@@ -1,4 +1,4 @@
-"""neuroglancer's own page in headless Chromium: chunks as its zarr reader decodes them, and pixels as it paints them."""
+"""neuroglancer's page in headless Chromium: chunks as its zarr reader decodes them, pixels as it paints them."""
 
 from __future__ import annotations
 
