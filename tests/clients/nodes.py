@@ -11,7 +11,7 @@ import pytest
 from conftest import axes_of, encoded
 
 DTYPES = "u1 u2 u4 u8 i1 i2 i4 i8 f2 f4 f8 c8 c16 b1".split()
-KINDS = {"b": "bool", "u": "unsigned", "i": "signed", "f": "floats, NaN, ±inf", "c": "complex"}
+KINDS = {"b": "bool", "u": "unsigned", "i": "signed", "f": "floats", "c": "complex"}
 NAMED = "größe µm 1.hspy"
 TREE = f"{NAMED}/signal"
 NODES_OF_TREE = {"root", "c", "42", "bright field", "größe µ"}
@@ -27,10 +27,14 @@ MADE = {
 }
 
 CHECKS = {np.dtype(dtype).name: KINDS[np.dtype(dtype).kind] for dtype in DTYPES} | {
+    "uint64": "unsigned, 64 bits",
+    "int64": "signed, 64 bits",
     "float16": "float16",
+    "float32": "float32, NaN, ±inf",
+    "float64": "float64, NaN, ±inf",
     "big-endian": "from big-endian files",
-    "edge chunks": "edge chunks",
-    "stack": "stack",
+    "edge chunks": "padded edge chunks",
+    "stack": "stacks of images",
     "spectra": "spectra",
     "unicode and spaces": "spaces, unicode",
     "called bright field": "spaces, unicode",

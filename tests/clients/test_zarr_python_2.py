@@ -7,7 +7,10 @@ import pytest
 from clients.conftest import HERE, run
 from clients.nodes import NAMES, NODES_OF_TREE, TREE, assert_read
 
-pytestmark = pytest.mark.client("zarr-python 2", package="zarr", pins="zarr2.txt")
+pytestmark = [
+    pytest.mark.client("zarr-python 2", package="zarr", pins="zarr2.txt"),
+    pytest.mark.check("zarr v2"),
+]
 
 
 @pytest.fixture(scope="module")
