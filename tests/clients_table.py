@@ -18,6 +18,7 @@ PINS = Path(__file__).parent / "clients"
 START, END = "<!-- table -->", "<!-- end of table -->"
 MARKS = {"passed": "✓", "skipped": "not run", "failed": "✗"}
 ACCESS = {"public": "public server", "key": "with a key"}
+FIRST = [*ACCESS.values(), "zarr v2", "zarr v3"]
 
 
 def pytest_addoption(parser):
@@ -36,7 +37,7 @@ class Table:
 
     def __init__(self, page):
         self.page = page
-        self.versions, self.cells, self.checks = {}, {}, []
+        self.versions, self.cells, self.checks = {}, {}, list(FIRST)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item, call):
@@ -50,22 +51,23 @@ class Table:
             for check in checks_of(item):
                 if check not in self.checks:
                     self.checks.append(check)
-                lacks = recorded.get("lacks", "")
+                lacks = "" if check in FIRST else recorded.get("lacks", "")
                 self.cells.setdefault((name, check), set()).add((report.outcome, lacks))
         return report
 
     def pytest_sessionfinish(self):
-        before, found, rest = self.page.read_text().partition(START)
+        page = self.page.read_text()
+        assert START in page, f"{self.page} has no line {START}"
+        before, _, rest = page.partition(START)
         after = rest.partition(END)[2]
-        assert found, f"{self.page} has no lines {START} and {END}"
         self.page.write_text(f"{before}{START}\n{self.table()}\n{END}{after}")
 
     def table(self):
-        """Return the table: one line for each client."""
-        lines = [["client", "version", *self.checks], ["---"] * (len(self.checks) + 2)]
-        for name, number in self.versions.items():
-            cells = [cell(self.cells.get((name, check), set())) for check in self.checks]
-            lines.append([name, number, *cells])
+        """Return the table: one column for each client."""
+        clients = sorted(self.versions, key=str.casefold)
+        lines = [["", *clients], ["---"] * (len(clients) + 1), ["version", *map(self.versions.get, clients)]]
+        for check in self.checks:
+            lines.append([check, *(cell(self.cells.get((name, check), set())) for name in clients)])
         return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -89,8 +91,10 @@ def cell(outcomes):
     return ", ".join(lacking) or (MARKS["passed"] if outcomes else "–")
 
 
-def version(package, pins=None):
+def version(package=None, pins=None):
     """Return the version that is pinned for a client, or installed beside the tests."""
+    if package is None:
+        return ""
     if pins is None:
         return metadata.version(package)
     text = (PINS / pins).read_text()

@@ -11,9 +11,10 @@ import pytest
 from conftest import axes_of, encoded
 
 DTYPES = "u1 u2 u4 u8 i1 i2 i4 i8 f2 f4 f8 c8 c16 b1".split()
-KINDS = {"b": "bool", "u": "unsigned", "i": "signed", "f": "floats, NaN, ±inf", "c": "complex"}
+KINDS = {"b": "bool", "u": "unsigned", "i": "signed", "f": "floats", "c": "complex"}
 NAMED = "größe µm 1.hspy"
 TREE = f"{NAMED}/signal"
+NODES_OF_TREE = {"root", "c", "42", "bright field", "größe µ"}
 # Of the axes of every node, in array order: see `axes_of`.
 SCALES = (0.5, 0.75, 1.0, 1.25)
 MADE = {
@@ -26,10 +27,14 @@ MADE = {
 }
 
 CHECKS = {np.dtype(dtype).name: KINDS[np.dtype(dtype).kind] for dtype in DTYPES} | {
+    "uint64": "unsigned, 64 bits",
+    "int64": "signed, 64 bits",
     "float16": "float16",
+    "float32": "float32, NaN, ±inf",
+    "float64": "float64, NaN, ±inf",
     "big-endian": "from big-endian files",
-    "edge chunks": "edge chunks",
-    "stack": "stack",
+    "edge chunks": "padded edge chunks",
+    "stack": "stacks of images",
     "spectra": "spectra",
     "unicode and spaces": "spaces, unicode",
     "called bright field": "spaces, unicode",
@@ -128,7 +133,12 @@ def assert_read(read, node):
     assert np.dtype(read["dtype"]) == node.dtype
     if "dims" in read:
         assert tuple(read["dims"]) == node.dims
-    got = np.frombuffer(base64.b64decode(read["data"]), node.dtype).reshape(node.values.shape)
-    # assert_array_equal takes NaN for equal and -0 for 0: it explains; the bytes decide.
+    got = np.frombuffer(base64.b64decode(read["data"]), node.dtype)
+    assert_values(got.reshape(node.values.shape), node)
+
+
+def assert_values(got, node):
+    """Require every bit. `assert_array_equal` takes NaN for equal and -0 for 0: it explains; the bytes decide."""
+    assert (got.shape, got.dtype) == (node.values.shape, node.dtype)
     np.testing.assert_array_equal(got, node.values)
     assert got.tobytes() == node.values.tobytes()

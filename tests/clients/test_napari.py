@@ -38,7 +38,7 @@ def answers(napari, access, version):
 def test_it_reads_the_node(answers, access, plugin, name, record_property):
     read = answers[plugin][name]
     if name in COMPLEX:
-        record_property("lacks", "not in the client")
+        record_property("lacks", "no")
         assert read == {"error": "NotImplementedError()"}
     else:
         assert_read(read, access.nodes[name])

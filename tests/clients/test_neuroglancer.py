@@ -1,4 +1,4 @@
-"""neuroglancer's own page in headless Chromium: chunks as its zarr reader decodes them, pixels as it paints them."""
+"""neuroglancer's page in headless Chromium: chunks as its zarr reader decodes them, pixels as it paints them."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ pytestmark = [
 
 # It has no such types and says so.
 LACKING = {"int64", "float16", "float64", "complex64", "complex128", "bool"}
-# Sums are 64-bit integers. It neither paints nor reads these, whoever serves them: see docs/clients.md.
-BROKEN = {"uint64", "called bright field", "called größe µ"}
+# Nodes that are painted, each at a position. `Viewer.volume` knows nothing of how unsigned 32 and 64 bits are packed
+# for the screen.
+PAINTED = {"stack": (2,), "uint32": (1, 2), "uint64": (1, 2), "called bright field": (), "called größe µ": ()}
+WIDE = {"uint64", "called bright field", "called größe µ"}
+READ = set(CHECKS) - set(PAINTED) | {"stack"}
 # The lower and the upper byte of a number as red and green.
-READ = set(CHECKS) - BROKEN - {"uint32"}
-# Nodes that are painted, each at a position. Chunks of uint32 are packed for the screen, so `Viewer.volume` gives none.
-PAINTED = {"stack": (2,), "uint32": (1, 2)}
 SHADER = """
 void main() {
-  uint v = toRaw(getDataValue());
+  uint v = VALUE;
   emitRGB(vec3(float(v & 255u), float(v >> 8), 0.0) / 255.0);
 }
 """
@@ -49,8 +49,10 @@ def picture(access, name, version):
         "position": [*(i + 0.5 for i in PAINTED[name]), height / 2, width / 2],
         "displayed": [node.dims[-1], node.dims[-2]],
         "scale": 1,
-        "size": [2 * width, 2 * height],
-        "shader": SHADER,
+        "size": [3 * width, 3 * height],
+        "shader": SHADER.replace(
+            "VALUE", "getDataValue().value[0]" if name in WIDE else "toRaw(getDataValue())"
+        ),
     }
 
 
@@ -70,12 +72,14 @@ def answers(neuroglancer, chromium, access, version, tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_reads_the_node(answers, access, name, record_property):
-    if name in BROKEN:
-        pytest.skip("neuroglancer 2.41 reads no 64-bit integers")
+def test_it_reads_the_node(answers, access, version, name, record_property):
     if name in LACKING:
-        record_property("lacks", "not in the client")
+        record_property("lacks", "no")
         assert "type" in answers["nodes"][name]["error"]
+    elif name in WIDE and version == 2:
+        # It stumbles over a fill value of null, which is what keeps xarray from reading zeros as gaps.
+        record_property("lacks", "v3 only" if name == "uint64" else "")
+        assert "BigInt" in answers["pictures"][name]["error"]
     elif name in PAINTED:
         assert_painted(answers["pictures"][name], access.nodes[name].values[PAINTED[name]])
     if name in READ - LACKING:
@@ -83,6 +87,7 @@ def test_it_reads_the_node(answers, access, name, record_property):
 
 
 @pytest.mark.check("picture")
+@pytest.mark.check("another origin (CORS)")
 def test_it_paints_the_node(answers, access):
     assert_painted(answers["pictures"]["stack"], access.nodes["stack"].values[PAINTED["stack"]])
 
@@ -91,10 +96,8 @@ def assert_painted(picture, frame):
     """The frame stands in the middle of the picture, pixel for pixel, and nothing else is painted."""
     assert isinstance(picture, str), picture
     height, width = frame.shape
-    colours = np.frombuffer(base64.b64decode(picture), np.uint8).reshape(2 * height, 2 * width, 3)
-    top, left = height // 2, width // 2
-    middle = colours[top : top + height, left : left + width]
-    np.testing.assert_array_equal(middle[..., 0] + 256 * middle[..., 1].astype(int), frame)
-    outside = np.ones(colours.shape[:2], bool)
-    outside[top : top + height, left : left + width] = False
-    assert len(np.unique(colours[outside], axis=0)) == 1
+    colours = np.frombuffer(base64.b64decode(picture), np.uint8).reshape(3 * height, 3 * width, 3).astype(int)
+    painted = colours[..., 0] + 256 * colours[..., 1]
+    np.testing.assert_array_equal(painted[height : 2 * height, width : 2 * width], frame)
+    painted[height : 2 * height, width : 2 * width] = painted[0, 0]
+    assert (painted == painted[0, 0]).all()

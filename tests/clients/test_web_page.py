@@ -6,21 +6,18 @@ import numpy as np
 import pytest
 from conftest import KEY
 
-from clients.nodes import NAMED
+from clients.nodes import NAMED, NODES_OF_TREE
 
 pytestmark = pytest.mark.client("tiled's web page", package="tiled")
 
-PICTURE = "() => [...document.images].find(image => image.naturalWidth && image.src.includes('/array/'))"
-PIXELS = f"""() => {{
-  const image = ({PICTURE})();
-  const canvas = Object.assign(document.createElement("canvas"), {{
-    width: image.naturalWidth, height: image.naturalHeight,
-  }});
-  const context = canvas.getContext("2d");
-  context.drawImage(image, 0, 0);
-  const {{ data, width, height }} = context.getImageData(0, 0, canvas.width, canvas.height);
-  return {{ pixels: [...data].filter((_, i) => i % 4 == 0), shape: [height, width], source: image.src }};
-}}"""
+PIXELS = """() => {
+  const canvas = document.querySelector("canvas");
+  if (!canvas) return null;
+  const { data, width, height } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+  return data.every((_, i) => data[i | 3] == 255) && {
+    red: [...data].filter((_, i) => i % 4 == 0), shape: [height, width],
+  };
+}"""
 TEXT = {"evaluate": "() => document.body.innerText"}
 # Where the page stands when it opens: the middle.
 MIDDLE = (1, 2)
@@ -38,7 +35,7 @@ def said(browse, access, tmp_path_factory):
         {"wait": "() => document.body.innerText.includes('navigator')"},
         TEXT,
         {"click": 'text="c"'},
-        {"wait": PICTURE},
+        {"wait": PIXELS},
         {"evaluate": PIXELS},
         {"screenshot": str(tmp_path_factory.mktemp("page") / "node.png")},
     )
@@ -48,18 +45,18 @@ def said(browse, access, tmp_path_factory):
 def test_it_lists_files_and_nodes(said):
     files, nodes, _ = said["answers"]
     assert {NAMED, "image.hspy", "complex64.hspy"} <= set(files.split("\n"))
-    assert {"root", "navigator", "c", "42", "bright field", "größe µ"} <= set(nodes.split("\n"))
+    assert NODES_OF_TREE | {"navigator"} <= set(nodes.split("\n"))
 
 
 @pytest.mark.check("picture")
 @pytest.mark.check("spaces, unicode")
 @pytest.mark.check("called c, 42")
 def test_it_shows_the_frame(said, access):
-    """In grey levels between the frame's least and greatest number, as tiled writes every picture."""
+    """In grey levels between the frame's least and greatest number, as the page paints every array."""
     picture, frame = said["answers"][2], access.nodes["called c"].values[MIDDLE]
     assert picture["shape"] == list(frame.shape)
     grey = (frame - frame.min()) / np.ptp(frame) * 255
-    np.testing.assert_allclose(np.reshape(picture["pixels"], frame.shape), grey, atol=1)
+    np.testing.assert_allclose(np.reshape(picture["red"], frame.shape), grey, atol=1)
 
 
 @pytest.mark.check("no errors in the console")
