@@ -177,3 +177,18 @@ def test_what_is_made_is_there_after_a_restart(tmp_path, folder):
         node = service.get("/api/v1/metadata/foil.hspy/Strained_foil/mine").json()["data"]["attributes"]
         assert node["metadata"]["attributes"]["key"] == key
         assert service.client.post("/api/v1/nodes/foil.hspy/Strained_foil", json=wanted).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("route", "asked"),
+    [
+        ("search", [("filter[fulltext][condition][text]", "foil")] * 11),
+        ("search-deep", [("filter[fulltext][condition][text]", "foil")] * 11),
+        ("search", [("filter[fulltext][condition][text]", " ".join(map(str, range(100))))]),
+        ("search", [("sort", f"key{i}") for i in range(11)]),
+    ],
+)
+def test_a_search_that_would_keep_everyone_waiting_is_refused(served, route, asked):
+    answer = served.client.get(f"/api/v1/{route}/", params=asked)
+    assert answer.status_code == 400
+    assert "At most" in answer.json()["detail"]

@@ -69,10 +69,35 @@ def test_a_regular_expression_is_refused_for_its_time_is_the_clients_to_choose()
         matching(queries.Regex("title", "(a+)+$"), ENTRIES)
 
 
+@pytest.mark.parametrize(
+    "query",
+    [
+        FullText(" ".join(f"w{i}" for i in range(31))),
+        FullText("a" * 2000),
+        Key("a." * 1000) == 1,
+        queries.In("size", list(range(1000))),
+        queries.Contains("title", "b" * 2000),
+    ],
+)
+def test_what_would_take_long_for_every_file_is_refused(query):
+    with pytest.raises(QueryValueError, match=r"[Aa]t most \d+ "):
+        matching(query, ENTRIES)
+
+
+def test_the_same_word_again_is_no_more_work_and_names_are_free():
+    assert matching(FullText("foil " * 300), ENTRIES) == ["foil"]
+    assert matching(queries.KeysFilter([f"name {i}" for i in range(5000)] + ["line"]), ENTRIES) == ["line"]
+
+
+def test_too_many_keys_to_sort_by_are_refused():
+    with pytest.raises(QueryValueError, match="At most 10 keys"):
+        ordered([(f"key{i}", 1) for i in range(11)], ENTRIES)
+
+
 def test_a_pattern_cannot_take_long():
     long = [Entry("a", {"title": "a" * 50_000})]
     begin = time.perf_counter()
-    assert matching(queries.Like("title", "%a" * 500 + "%b"), long) == []
+    assert matching(queries.Like("title", "%a" * 900 + "%b"), long) == []
     assert time.perf_counter() - begin < 5
 
 

@@ -10,13 +10,16 @@ import httpx
 import hyperspy.api as hs
 import numpy as np
 import pytest
-from conftest import KEY, encoded, serving
+from conftest import KEY, encoded, make_root, serving
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tiled_spyde import codecs
+from tiled_spyde.operations import build
 from tiled_spyde.signals import Axis
+from tiled_spyde.tree import SignalTree
 from tiled_spyde.zarr_documents import Array, Group, document, multiscales
+from tiled_spyde.zarr_nodes import dimension_names
 
 SCAN = "scan4d.hspy/signal"
 # Names that are also words of zarr.
@@ -201,6 +204,16 @@ def test_a_name_of_a_dimension_means_one_axis_in_the_whole_tree(served):
     assert sizes["kx_cropped"] == 13
     for name in set(members) - set(ODD) - {"root", "navigator", "cropped", "total"}:
         assert members[name]["dimension_names"] == [name]
+
+
+def test_names_of_dimensions_are_found_once_for_a_tree_of_any_size():
+    tree = SignalTree.of(make_root((3, 5, 12, 16)))
+    for name in ("one", "two"):
+        tree, _ = tree.grown(name, "root", build("gaussian_filter", {}))
+    assert dimension_names(tree) is dimension_names(tree)
+    grown, _ = tree.grown("cut", "root", build("crop", {"x": {"start": {"index": 3}}}))
+    assert "kx_cut" in dimension_names(grown).values()
+    assert "kx_cut" not in dimension_names(tree).values()
 
 
 def test_coordinates_have_the_values_of_the_axes(served):

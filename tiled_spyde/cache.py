@@ -1,12 +1,14 @@
-"""Computed arrays, remembered by content key within a bound of bytes; many ask, one computes."""
+"""Computed arrays, remembered by content key within a bound of bytes; and what is made of a snapshot once."""
 
 from __future__ import annotations
 
 import math
 from collections import OrderedDict
 from concurrent.futures import Future
+from functools import wraps
 from threading import Condition, Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -19,6 +21,23 @@ if TYPE_CHECKING:
 
 # What an entry needs besides its numbers: key, array object, place in the dictionary.
 _ENTRY_BYTES = 512
+
+_Snapshot = TypeVar("_Snapshot")
+_Made = TypeVar("_Made")
+
+
+def once(make: Callable[[_Snapshot], _Made]) -> Callable[[_Snapshot], _Made]:
+    """Have `make` called once for each immutable snapshot, and what it makes held as long as the snapshot."""
+    held: WeakKeyDictionary[_Snapshot, _Made] = WeakKeyDictionary()
+
+    @wraps(make)
+    def made(snapshot: _Snapshot) -> _Made:
+        found = held.get(snapshot)
+        if found is None:
+            found = held[snapshot] = make(snapshot)
+        return found
+
+    return made
 
 
 class Cache:

@@ -5,17 +5,18 @@ Everything here runs on the event loop, so it only looks into snapshots in memor
 
 from __future__ import annotations
 
-from functools import wraps
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeVar
-from weakref import WeakKeyDictionary
+from typing import TYPE_CHECKING, Any
 
+from fastapi import HTTPException
 from tiled.adapters.container import ContainerAdapter
 from tiled.iterviews import ItemsView, KeysView, ValuesView
+from tiled.queries import QueryValueError
 from tiled.structures.container import ContainerStructure
 from tiled.structures.core import Spec
 
 from tiled_spyde.adapters import NodeAdapter, http_error
+from tiled_spyde.cache import once
 from tiled_spyde.cards import file_card, tree_card
 from tiled_spyde.catalog import Folder, SourceFile
 from tiled_spyde.errors import NotFound, SpydeError
@@ -32,9 +33,8 @@ if TYPE_CHECKING:
 
 
 _EMPTY = ContainerStructure(keys=[])
-
-_Snapshot = TypeVar("_Snapshot", Folder, SourceFile, SignalTree)
-_Made = TypeVar("_Made")
+# Each looks at every entry, and everyone waits for it.
+_MOST_QUERIES = 10
 
 
 class Listing(ContainerAdapter[Any]):
@@ -80,6 +80,7 @@ class Listing(ContainerAdapter[Any]):
         self._below = below
         self._narrowed = narrowed
         self._person = person
+        self.queries = 0
 
     def metadata(self) -> Any:
         """Return what is said of the container itself."""
@@ -118,11 +119,18 @@ class Listing(ContainerAdapter[Any]):
         """Return the children that `query` asks for."""
         if isinstance(query, ReadableBy):
             return self._shown_to(query.person)
-        return self.only(matching(query, self._entries().values()))
+        if self.queries == _MOST_QUERIES:
+            raise QueryValueError(f"At most {_MOST_QUERIES} queries are answered at once.")
+        found = self.only(matching(query, self._entries().values()))
+        found._queries = self.queries + 1
+        return found
 
     def sort(self, sorting: Iterable[tuple[str, int]]) -> Listing:
         """Return the same children in another order."""
-        return self.only(ordered(sorting, self._entries().values()))
+        try:
+            return self.only(ordered(sorting, self._entries().values()))
+        except QueryValueError as error:  # tiled expects none here
+            raise HTTPException(400, str(error)) from error
 
     def search_deep(self, max_depth: int | None = None) -> Listing:
         """Return the trees below, by their paths."""
@@ -253,21 +261,7 @@ def _tree(file: SourceFile, name: str, evaluator: Evaluator, rights: Rights | No
     return Listing(lambda: _nodes(tree), adapt, metadata=lambda: shown, specs=["SignalTree"], rights=rights)
 
 
-def _once(make: Callable[[_Snapshot], _Made]) -> Callable[[_Snapshot], _Made]:
-    """Have `make` called once for each snapshot, as long as there is the snapshot."""
-    held: WeakKeyDictionary[_Snapshot, _Made] = WeakKeyDictionary()
-
-    @wraps(make)
-    def made(snapshot: _Snapshot) -> _Made:
-        found = held.get(snapshot)
-        if found is None:
-            found = held[snapshot] = make(snapshot)
-        return found
-
-    return made
-
-
-@_once
+@once
 def _entries(folder: Folder) -> dict[str, Entry]:
     return {
         name: Entry(name, {}) if isinstance(entry, Folder) else _file_entry(entry)._replace(name=name)
@@ -275,7 +269,7 @@ def _entries(folder: Folder) -> dict[str, Entry]:
     }
 
 
-@_once
+@once
 def _trees_below(folder: Folder) -> dict[str, Entry]:
     found: dict[str, Entry] = {}
     for name, entry in folder.entries.items():
@@ -285,14 +279,14 @@ def _trees_below(folder: Folder) -> dict[str, Entry]:
     return found
 
 
-@_once
+@once
 def _file_entry(file: SourceFile) -> Entry:
     card = file_card(file.source)
     spec = "UnreadableFile" if file.error else "SignalFile"
     return Entry("", card, frozenset({spec}), text=text_of(card))
 
 
-@_once
+@once
 def _trees(file: SourceFile) -> dict[str, Entry]:
     cards = {
         signal.name: tree_card(
@@ -326,7 +320,7 @@ def remember_trees(folder: Folder) -> None:
     _trees_below(folder)
 
 
-@_once
+@once
 def _nodes(tree: SignalTree) -> dict[str, Entry]:
     return {
         name: Entry(

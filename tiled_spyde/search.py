@@ -18,6 +18,11 @@ from tiled.queries import QueryValueError
 
 Card = Mapping[str, Any]
 
+# A query costs so much for every file there is, and everyone waits for it. Names are looked up, so they are free.
+_LONGEST_QUERY = 2000
+_MOST_WORDS = 30
+_MOST_KEYS = 10
+
 
 class Entry(NamedTuple):
     """What a query sees of one child: its name, its card, and what tiled calls its specs and family.
@@ -50,6 +55,8 @@ def matching(query: Any, entries: Iterable[Entry]) -> list[str]:
     if accepts is None:
         known = ", ".join(sorted(kind.__name__ for kind in _MATCHES))
         raise QueryValueError(f"{type(query).__name__} is not answered here. There are: {known}.")
+    if not isinstance(query, queries.KeysFilter):
+        _refuse_long(repr(query))
     wanted = accepts(query)
     return [entry.name for entry in entries if wanted(entry)]
 
@@ -61,9 +68,18 @@ def ordered(sorting: Iterable[tuple[str, int]], entries: Iterable[Entry]) -> lis
     ----------
     sorting : iterable of (str, int)
         Dotted keys (``name`` too), and 1 for ascending or -1 for descending. ``_`` is the given order.
+
+    Raises
+    ------
+    tiled.queries.QueryValueError
+        There are too many keys.
     """
+    keys = list(sorting)
+    if len(keys) > _MOST_KEYS:
+        raise QueryValueError(f"At most {_MOST_KEYS} keys to sort by are taken at once, not {len(keys)}.")
+    _refuse_long(repr(keys))
     taken = list(entries)
-    for key, direction in reversed(list(sorting)):
+    for key, direction in reversed(keys):
         if key in {"_", ""}:
             taken = taken[::direction]
             continue
@@ -72,6 +88,13 @@ def ordered(sorting: Iterable[tuple[str, int]], entries: Iterable[Entry]) -> lis
         present.sort(key=lambda entry: _rank(_term(entry, key)), reverse=direction < 0)
         taken = present + missing
     return [entry.name for entry in taken]
+
+
+def _refuse_long(text: str) -> None:
+    if len(text) > _LONGEST_QUERY:
+        raise QueryValueError(
+            f"This query has {len(text)} characters; at most {_LONGEST_QUERY} are taken. Ask for less at once."
+        )
 
 
 def _term(entry: Entry, key: str) -> Any:
@@ -103,7 +126,9 @@ _Accepts = Callable[[Entry], bool]
 
 
 def _full_text(query: queries.FullText) -> _Accepts:
-    words = query.text.casefold().split()
+    words = set(query.text.casefold().split())
+    if len(words) > _MOST_WORDS:
+        raise QueryValueError(f"At most {_MOST_WORDS} words are looked for at once, not {len(words)}.")
 
     def found(entry: Entry) -> bool:
         text = f"{entry.name.casefold()} {text_of(entry.card) if entry.text is None else entry.text}"

@@ -120,7 +120,11 @@ def zarr_routes() -> APIRouter:
         wanted = ["read:data" if asks_for_data else "read:metadata"]
         try:
             entry = await require("/".join(address.node), wanted)
-            shown, key = _below(entry, address)
+            if entry.structure_family == StructureFamily.container:
+                # A tree of thousands of nodes names their dimensions first.
+                shown, key = await run_sync(_below_container, entry, address)
+            else:
+                shown, key = _below(entry, address)
             if asks_for_data and isinstance(shown, Array) and key:
                 return await _chunk(shown, _index(key, version), address, request)
             if address.document and not key:
@@ -134,22 +138,24 @@ def zarr_routes() -> APIRouter:
             raise HTTPException(404, _NOTHING)
         if request.method == "PROPFIND":
             here = f"{request.scope.get('root_path', '')}/zarr/{version}/{path}".rstrip("/")
-            return _multistatus(_names(shown), here, request.headers.get("depth", "infinity"))
-        return _page(_names(shown), version, path)
+            return await run_sync(_multistatus, shown, here, request.headers.get("depth", "infinity"))
+        return await run_sync(_page, shown, version, path)
 
     return router
 
 
 def _below(entry: Any, address: Address) -> tuple[Array | Group, tuple[str, ...]]:
-    """Return what an address shows of its entry, and what is left of it: a chunk key or nothing."""
-    if entry.structure_family != StructureFamily.container:
-        if address.image and not address.below:
-            return image(entry), ()
-        if address.image and address.below[0] == "0":
-            return replace(array(entry), separator="/"), address.below[1:]
-        if address.image:
-            raise HTTPException(404, _NOTHING)
+    """Return what an address shows of an array, and what is left of it: a chunk key or nothing."""
+    if not address.image:
         return array(entry), address.below
+    if not address.below:
+        return image(entry), ()
+    if address.below[0] == "0":
+        return replace(array(entry), separator="/"), address.below[1:]
+    raise HTTPException(404, _NOTHING)
+
+
+def _below_container(entry: Any, address: Address) -> tuple[Array | Group, tuple[str, ...]]:
     if address.image:
         raise HTTPException(404, _NOTHING)
     if address.below and (axis := coordinates(entry).get(address.below[0])):
@@ -206,8 +212,9 @@ def _names(shown: Array | Group) -> list[str]:
     return list(shown.names()) if isinstance(shown, Group) else []
 
 
-def _page(names: list[str], version: str, path: str) -> Response:
+def _page(shown: Array | Group, version: str, path: str) -> Response:
     """Link a group's members, for people and for fsspec, which takes the links as they stand."""
+    names = _names(shown)
     links = "".join(f'<li><a href="{html.escape(name)}">{html.escape(name)}</a>' for name in names)
     # Links are relative to what ends in a slash; this address may not.
     here = "./" if path.endswith("/") or not path else quote(path.rpartition("/")[2]) + "/"
@@ -216,7 +223,7 @@ def _page(names: list[str], version: str, path: str) -> Response:
     return Response(page, media_type="text/html", headers=_headers(None, immutable=False))
 
 
-def _multistatus(names: list[str], here: str, depth: str) -> Response:
+def _multistatus(shown: Array | Group, here: str, depth: str) -> Response:
     """Name a group's members in WebDAV's words, which is how obstore asks."""
     if depth != "1":
         raise HTTPException(403, "A listing goes one level deep: send the header Depth: 1.")
@@ -228,7 +235,7 @@ def _multistatus(names: list[str], here: str, depth: str) -> Response:
     # Without the group itself, which obstore would take for one of its members.
     listed = "".join(
         f"<D:response><D:href>{escape(quote(f'{here}/{name}'))}</D:href>{found}</D:response>"
-        for name in names
+        for name in _names(shown)
     )
     body = f'<?xml version="1.0" encoding="utf-8"?><D:multistatus xmlns:D="DAV:">{listed}</D:multistatus>'
     return Response(body, 207, media_type="application/xml")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tiled_spyde.adapters import NodeAdapter, chunk_shape
+from tiled_spyde.cache import once
 from tiled_spyde.signals import Axis
 from tiled_spyde.zarr_documents import Array, Group, multiscales
 
@@ -39,13 +40,13 @@ def array(entry: Any) -> Array:
     )
 
 
-def _node(node: NodeAdapter, named: Mapping[Axis, str] | None = None) -> Array:
+def _node(node: NodeAdapter) -> Array:
     info = node.recipe.info
     return Array(
         shape=info.shape or (1,),
         chunks=tuple(max(size, 1) for size in chunk_shape(node.recipe)),
         dtype=info.dtype,
-        dimensions=partial(_dimensions, node, named),
+        dimensions=partial(_dimensions, node),
         attributes=partial(_attributes, node),
         key=node.recipe.key,
         read=node.read,
@@ -98,11 +99,10 @@ def _consolidated(entry: Any) -> Mapping[str, Array | Group] | None:
 
 
 def _members(tree: Any) -> Iterator[tuple[str, Array]]:
-    named = _named(tree)
     for name, entry in tree.items():
         if isinstance(entry, NodeAdapter):
-            yield name, _node(entry, named)
-    for name, axis in _coordinates(named).items():
+            yield name, _node(entry)
+    for name, axis in coordinates(tree).items():
         yield name, coordinate(name, axis)
 
 
@@ -117,16 +117,14 @@ def _is_file(entry: Any) -> bool:
 
 def coordinates(entry: Any) -> dict[str, Axis]:
     """Calibrated axes of a tree's nodes, by the name of their dimension."""
-    return _coordinates(_named(entry)) if _is_tree(entry) else {}
+    nodes = entry.values() if _is_tree(entry) else ()
+    node = next((node for node in nodes if isinstance(node, NodeAdapter)), None)
+    return _coordinates(node.tree) if node else {}
 
 
-def _coordinates(named: Mapping[Axis, str]) -> dict[str, Axis]:
-    return {name: axis for axis, name in named.items() if _is_calibrated(axis)}
-
-
-def _named(tree: Any) -> dict[Axis, str]:
-    node = next((node for node in tree.values() if isinstance(node, NodeAdapter)), None)
-    return dimension_names(node.tree) if node else {}
+@once
+def _coordinates(tree: SignalTree) -> dict[str, Axis]:
+    return {name: axis for axis, name in dimension_names(tree).items() if _is_calibrated(axis)}
 
 
 def _is_calibrated(axis: Axis) -> bool:
@@ -134,6 +132,7 @@ def _is_calibrated(axis: Axis) -> bool:
     return not plain and axis.size <= _LONGEST_COORDINATE
 
 
+@once
 def dimension_names(tree: SignalTree) -> dict[Axis, str]:
     """Name the dimension of every axis in a tree: equal name, equal axis.
 
@@ -154,8 +153,8 @@ def dimension_names(tree: SignalTree) -> dict[Axis, str]:
     return named
 
 
-def _dimensions(node: NodeAdapter, named: Mapping[Axis, str] | None) -> tuple[str, ...]:
-    named = dimension_names(node.tree) if named is None else named
+def _dimensions(node: NodeAdapter) -> tuple[str, ...]:
+    named = dimension_names(node.tree)
     return tuple(named[_as_dimension(axis)] for axis in _axes(node.recipe.info.axes))
 
 
