@@ -122,7 +122,7 @@ class Listing(ContainerAdapter[Any]):
         if self.queries == _MOST_QUERIES:
             raise QueryValueError(f"At most {_MOST_QUERIES} queries are answered at once.")
         found = self.only(matching(query, self._entries().values()))
-        found._queries = self.queries + 1
+        found.queries = self.queries + 1
         return found
 
     def sort(self, sorting: Iterable[tuple[str, int]]) -> Listing:

@@ -14,13 +14,13 @@ import sqlalchemy as sa
 from tiled_spyde.database import nodes, sources, state, trees
 from tiled_spyde.labels import plain_text
 from tiled_spyde.sources import Source
+from tiled_spyde.tree import Node
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from sqlalchemy.engine import Connection
 
-    from tiled_spyde.tree import Node
 
 # SQLite takes 32 766 values in one statement, PostgreSQL's protocol as many.
 _TOGETHER = 500
@@ -70,6 +70,12 @@ class Stored:
         by = node.created_by and plain_text(node.created_by).replace("\0", "?")
         above, made = node.parent or "", node.created or ""
         return cls(node.id, node.name, above, node.operation, node.parameters, made, by)
+
+    def node(self) -> Node:
+        """Return the node that was written."""
+        return Node(
+            self.id, self.name, self.parent, self.operation, self.parameters, self.created, self.created_by
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tiled_spyde.errors import SpydeError
 from tiled_spyde.names import safe_name
-from tiled_spyde.tree import Node, SignalTree
+from tiled_spyde.tree import SignalTree
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -112,7 +112,7 @@ class SourceFile:
 
     def _tree(self, root: Root) -> SignalTree:
         stored = self.stored.get(root.name)
-        nodes = tuple(Node(**asdict(node)) for node in stored.nodes) if stored else ()
+        nodes = tuple(node.node() for node in stored.nodes) if stored else ()
         try:
             calibration: Operation | SpydeError | None = self._calibration(self.remembered.path, root.name)
         except SpydeError as error:
