@@ -275,6 +275,20 @@ class TestFilesChange:
         served.update({data / "scan.hspy": source(data / "scan.hspy")})
         assert names(served) == [node.name]
 
+    @pytest.mark.parametrize("apart", [False, True])
+    def test_nodes_go_to_another_served_folder_only_where_everyone_may_read_both(self, tmp_path, apart):
+        one, two = tmp_path / "one", tmp_path / "two"
+        one.mkdir()
+        both = [Served(one, ("one",)), Served(two, ("two",))]
+        served = Catalog(Database(url(tmp_path)), both, apart=apart)
+        old, new = one / "scan.hspy", two / "scan.hspy"
+        served.update({old: source(old)})
+        node, _ = served.add_node(("one", *PATH), **sigma(1))
+        served.update({old: None, new: source(new)})
+        assert names(served, ("two", *PATH)) == ([] if apart else [node.name])
+        served.update({one / "sub" / "scan.hspy": source(one / "sub" / "scan.hspy")})
+        assert names(served, ("one", "sub", *PATH)) == ([node.name] if apart else [])
+
     def test_a_served_folder_that_is_not_there_keeps_its_nodes(self, tmp_path, data):
         disk = tmp_path / "disk"
         disk.mkdir()

@@ -109,6 +109,14 @@ def test_everyone_sees_the_folders_of_their_own_and_a_count_of_these(facility, n
             assert not any(other in listing for other in {"proposals", "standards", "open"} - tops)
 
 
+@pytest.mark.parametrize("name", ["ada", "ben", "cem"])
+def test_a_container_counts_what_one_sees_in_a_listing_too(facility, name):
+    with logged_in(facility, name) as client:
+        entries = client.get("/api/v1/search/").json()["data"]
+        (shown,) = [e["attributes"]["structure"] for e in entries if e["id"] == "proposals"]
+        assert shown["count"] == len(listed(client, "proposals")) == len({*"12"} & {*SEES[name]})
+
+
 @pytest.mark.parametrize("name", SEES)
 def test_data_and_metadata_are_there_for_readers_only(facility, name):
     with logged_in(facility, name) as client:

@@ -88,14 +88,14 @@ def tree(
     wanted = served_folders(paths, folders)
     served = locations(wanted)
     where = database or f"sqlite:///{Path(state).expanduser() if state else state_folder()}/catalog.sqlite"
-    catalog = Catalog(Database(where), served, calibration_of(wanted))
+    rights = rights_of(wanted, groups or {})
+    catalog = Catalog(Database(where), served, calibration_of(wanted), apart=rights is not None)
     catalog.prepare(trees_of(trees))
 
     def update(changes: Mapping[Path, Source | None]) -> None:
         catalog.update(changes)
         remember_trees(catalog.top)
 
-    rights = rights_of(wanted, groups or {})
     index = Index(
         [place.path for place in served],
         catalog.known,

@@ -50,6 +50,8 @@ class Catalog:
         What is served; of a path that lies in several, the innermost counts.
     calibration : callable, optional
         ``(path, name of the signal)`` → the operation that a configuration puts before everything, or None.
+    apart : bool
+        Not everyone may read all served folders, so nothing goes from one to another.
     """
 
     def __init__(
@@ -57,6 +59,8 @@ class Catalog:
         database: Database,
         served: Sequence[Served],
         calibration: Calibration = lambda path, signal: None,
+        *,
+        apart: bool = False,
     ) -> None:
         self.top = Folder()
         self.revision = 0  # of `top`
@@ -64,6 +68,7 @@ class Catalog:
         # The innermost first.
         self._served = sorted(served, key=lambda place: -len(place.path.parts))
         self._calibration = calibration
+        self._apart = apart
         self._prepared: dict[Address, tuple[prepared.PreparedNode, ...]] = {}
         # Prepared trees whose nodes are still to be made.
         self._due: set[Address] = set()
@@ -289,7 +294,7 @@ class Catalog:
         with self._database.writing() as connection:
             number = self._begin(connection)
             records.remember(connection, number, self._unwritten)
-            trees = changed_trees(self._stored, self._files, self._unwritten, self._served)
+            trees = changed_trees(self._stored, self._files, self._unwritten, self._served, apart=self._apart)
             for tree in trees:
                 records.write_tree(connection, number, tree, new=False)
         self._seen = (self._database.place, number)

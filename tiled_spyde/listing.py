@@ -91,7 +91,11 @@ class Listing(ContainerAdapter[Any]):
         if self._narrowed and name.partition("@")[0] not in self._entries():
             raise KeyError(name)
         try:
-            return self._adapt(name)
+            found = self._adapt(name)
+            # How many a container holds is said before the policy is asked about it.
+            if self._person and isinstance(found, Listing) and found.rights and found.rights.below:
+                return found.search(ReadableBy(self._person))
+            return found
         except NotFound as error:
             raise KeyError(name) from error
         except SpydeError as error:

@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 
 
 def changed_trees(
-    stored: Stored, files: Files, found: Mapping[Path, Remembered | None], served: Sequence[Served]
+    stored: Stored,
+    files: Files,
+    found: Mapping[Path, Remembered | None],
+    served: Sequence[Served],
+    *,
+    apart: bool = False,
 ) -> list[StoredTree]:
     """Return the trees that differ after `found`: of changed files, and of files that were moved.
 
@@ -31,9 +36,12 @@ def changed_trees(
     found : mapping
         What the index found; None where a file is gone.
     served : sequence of Served
-        Where files may have been moved within.
+        Where files may have been moved within, the innermost first.
+    apart : bool
+        Nodes never go from one served folder to another: not everyone may read both.
     """
-    return [*_rewritten(stored, found), *_moved(stored, files, found, served)]
+    moved = _moved(stored, files, found, served, apart)
+    return [*_rewritten(stored, found), *moved]
 
 
 def _rewritten(stored: Stored, found: Mapping[Path, Remembered | None]) -> Iterator[StoredTree]:
@@ -45,15 +53,23 @@ def _rewritten(stored: Stored, found: Mapping[Path, Remembered | None]) -> Itera
 
 
 def _moved(
-    stored: Stored, files: Files, found: Mapping[Path, Remembered | None], served: Sequence[Served]
+    stored: Stored,
+    files: Files,
+    found: Mapping[Path, Remembered | None],
+    served: Sequence[Served],
+    apart: bool,
 ) -> Iterator[StoredTree]:
     """Trees whose file is gone, while one with the same content stands where nobody has made nodes yet."""
     places = _new_places(stored, files, found)
     for path in sorted(stored):
         prints = {tree.fingerprint for tree in stored[path].values()}
-        free = next((places[p] for p in prints if places.get(p)), None)
-        if free and _is_gone(path, files, found, served):
-            new = free.pop(0)
+        folder = _folder(path, served)
+        free = [new for fingerprint in sorted(prints) for new in places.get(fingerprint, ())]
+        new = next((new for new in free if not apart or _folder(new, served) == folder), None)
+        if new is not None and _is_gone(path, files, found, folder):
+            for some in places.values():
+                if new in some:
+                    some.remove(new)
             yield from (replace(tree, path=new) for tree in stored[path].values())
 
 
@@ -75,11 +91,12 @@ def _new_places(
     return places
 
 
-def _is_gone(
-    path: Path, files: Files, found: Mapping[Path, Remembered | None], served: Sequence[Served]
-) -> bool:
+def _folder(path: Path, served: Sequence[Served]) -> Path | None:
+    return next((place.path for place in served if place.holds(path)), None)
+
+
+def _is_gone(path: Path, files: Files, found: Mapping[Path, Remembered | None], folder: Path | None) -> bool:
     """Whether a file was taken from its place, rather than that its whole folder is not there just now."""
-    folder = next((place.path for place in served if path.is_relative_to(place.path)), None)
     if folder is None or (folder != path and not folder.exists()):
         return False
     known = found[path] is not None if path in found else path in files
