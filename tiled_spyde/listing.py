@@ -5,6 +5,7 @@ Everything here runs on the event loop, so it only looks into snapshots in memor
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ from tiled_spyde.search import Entry, matching, ordered, text_of
 from tiled_spyde.tree import NAVIGATOR, SignalTree
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from tiled.server.schemas import SortingItem
 
@@ -153,7 +154,7 @@ class Listing(ContainerAdapter[Any]):
     def only(self, names: Iterable[str], person: Person | None = None) -> Listing:
         """Return the children called `names`, in that order."""
         entries = self._entries()
-        kept = {name: entries[name] for name in names if name in entries}
+        kept = _Entries({name: None for name in names if name in entries}, entries.__getitem__)
         narrowed = Listing(
             lambda: kept,
             self._adapt,
@@ -246,7 +247,11 @@ def _file(file: SourceFile, evaluator: Evaluator, rights: Rights | None) -> List
 
     entry = _file_entry(file)
     return Listing(
-        lambda: _trees(file), adapt, metadata=lambda: dict(entry.card), specs=entry.specs, rights=rights
+        lambda: _Entries(file.signals, lambda name: _trees(file)[name]),
+        adapt,
+        metadata=lambda: dict(entry.card),
+        specs=entry.specs,
+        rights=rights,
     )
 
 
@@ -265,12 +270,34 @@ def _tree(file: SourceFile, name: str, evaluator: Evaluator, rights: Rights | No
     return Listing(lambda: _nodes(tree), adapt, metadata=lambda: shown, specs=["SignalTree"], rights=rights)
 
 
-@once
-def _entries(folder: Folder) -> dict[str, Entry]:
-    return {
-        name: Entry(name, {}) if isinstance(entry, Folder) else _file_entry(entry)._replace(name=name)
-        for name, entry in folder.entries.items()
-    }
+class _Entries(Mapping[str, Entry]):
+    """Entries by name, each made when it is looked at: to count thousands of files, none need be described."""
+
+    def __init__(self, names: Collection[str], make: Callable[[str], Entry]) -> None:
+        self._names = names
+        self._make = make
+
+    def __getitem__(self, name: str) -> Entry:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._make(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+
+def _entries(folder: Folder) -> Mapping[str, Entry]:
+    def make(name: str) -> Entry:
+        entry = folder.entries[name]
+        return Entry(name, {}) if isinstance(entry, Folder) else _file_entry(entry)._replace(name=name)
+
+    return _Entries(folder.entries, make)
 
 
 @once
