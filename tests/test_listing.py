@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+
 import hyperspy.api as hs
 import numpy as np
 import pytest
@@ -192,3 +195,19 @@ def test_a_search_that_would_keep_everyone_waiting_is_refused(served, route, ask
     answer = served.client.get(f"/api/v1/{route}/", params=asked)
     assert answer.status_code == 400
     assert "At most" in answer.json()["detail"]
+
+
+def test_a_file_whose_name_is_no_text_is_listed_found_and_read_by_everyone(folder, tmp_path):
+    (tmp_path / os.fsdecode(b"bad\xff name.hspy")).write_bytes((folder / "foil.hspy").read_bytes())
+    with serving([tmp_path], public=True) as service:
+        (entry,) = service.client.get("/api/v1/search/").json()["data"]
+        for address in (
+            "/api/v1/search-deep/?filter[fulltext][condition][text]=bad",
+            f"/api/v1/search/{entry['id']}",
+            f"/api/v1/metadata/{entry['id']}/Strained_foil/root",
+            f"/zarr/v3/{entry['id']}/zarr.json",
+            f"/zarr/v2/{entry['id']}/.zmetadata",
+        ):
+            answer = service.get(address)
+            assert answer.status_code == 200, address
+            json.loads(answer.content.decode())

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from tiled_spyde.labels import plain_text
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -33,7 +35,7 @@ def tree_card(source: Source, signal: Signal, nodes: Iterable[Stored]) -> dict[s
     """Describe a tree: its signal, and what people made of it."""
     made = list(nodes)
     return signal_card(signal) | {
-        "file": source.path.name,
+        "file": plain_text(source.path.name),
         "modified": _modified(source),
         "nodes": [node.name for node in made],
         "operations": sorted({node.operation for node in made}),
