@@ -235,6 +235,7 @@ class Index:
     def _remember(self, path: str, source: Source) -> None:
         if source.error:
             logger.warning("%s", source.error)
+        source = source.following(self._known.get(path) or self._lost.get(path))
         self._awaited.pop(path, None)
         self._lost.pop(path, None)
         self._known[path] = source

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from hashlib import blake2b
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from tiled_spyde.signals import Index, Region
 
 _MOST_OPEN = 64  # sources at a time: descriptors and memory
+_HASH = 32  # characters of a fingerprint that follow from the files alone
 _MOST_HELD = 1 << 30  # bytes of sources whose readers only read them whole
 
 
@@ -97,6 +99,21 @@ class Source:
         """
         files = () if members is None else _present((path, *members), path.parent)
         return cls(path, files, error=f"Cannot open {plain_text(path.name)}: {why}")
+
+    def following(self, before: Source | None) -> Source:
+        """Return this source with a fingerprint that `before`, at the same path, has not had.
+
+        Samples do not see every change. A file that was written to since is another one: numbers that were
+        computed from it before must not be taken for its own.
+        """
+        if before is None or not self.fingerprint or self.fingerprint != before.fingerprint[:_HASH]:
+            return self
+        written = {file.path: file.mtime_ns for file in before.files}
+        times = [file.mtime_ns for file in self.files]
+        if times == [written.get(file.path) for file in self.files]:
+            return replace(self, fingerprint=before.fingerprint)
+        mark = blake2b(repr((before.fingerprint, times)).encode(), digest_size=4).hexdigest()
+        return replace(self, fingerprint=f"{self.fingerprint}+{mark}")
 
     @cached_property
     def roots(self) -> tuple[Root, ...]:
