@@ -122,12 +122,46 @@ def test_what_is_no_port_is_refused(port, capsys):
     assert "a number from 0 to 65535" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("facility.yml", b"trees: [", "is no YAML in line 1, column 9"),
+        ("facility.yml", b"\xff\xfe\x00", "is no text in UTF-8"),
+        ("facility.yml", b"nothing: known", "nothing"),
+        ("facility.yml", b"- 1", "facility.yml"),
+        (
+            "facility.yml",
+            b"trees:\n  - {path: /, tree: 'tiled_spyde.app:tree', args: {nothing: known}}",
+            "no argument 'nothing'",
+        ),
+    ],
+)
+def test_a_mistake_in_a_configuration_is_one_or_two_lines(tmp_path, capsys, name, text, message):
+    (tmp_path / name).write_bytes(text)
+    assert main(["serve", "--config", str(tmp_path / name), "--port", "0"]) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert len(said.splitlines()) <= 2, said
+
+
+@pytest.mark.parametrize("place", ["file", "/proc/nobody/writes/here"])
+def test_state_that_cannot_be_kept_there_says_so(tmp_path, capsys, place):
+    (tmp_path / "file").write_text("no folder")
+    (tmp_path / "data").mkdir()
+    assert main(["serve", str(tmp_path / "data"), "--state", str(tmp_path / place), "--port", "0"]) == 2
+    said = capsys.readouterr().err
+    assert re.search("is no folder|keep it elsewhere", said)
+    assert len(said.splitlines()) == 1
+
+
 def test_a_port_that_is_taken_says_so(capsys):
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as taken:
         assert main(["serve", ".", "--port", str(taken.getsockname()[1])]) == 2
-    assert "Try another --port" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "Address already in use. Try another --port" in said
+    assert "bind" not in said
 
 
 def test_help_is_instant():

@@ -39,7 +39,7 @@ def test_a_folder_that_is_not_there_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("a: [", "is no YAML"),
+        ("a: [", "is no YAML in line 1, column 5"),
         ("- 1", "no mapping"),
         ("a/b: {operation: sum}", "a/b"),
         ("a/b: [{operation: nothing}]", "a/b.*nothing"),

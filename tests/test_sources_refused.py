@@ -244,3 +244,13 @@ def test_nothing_is_warned_logged_or_printed(tmp_path, capsys, caplog, recwarn):
     assert capsys.readouterr() == ("", "")
     assert not caplog.records
     assert not recwarn.list
+
+
+def test_a_file_that_is_cut_off_is_called_so(tmp_path):
+    with h5py.File(tmp_path / "whole.hspy", "w") as file:
+        file["Experiments/a/data"] = np.ones((64, 64))
+    (tmp_path / "cut.hspy").write_bytes((tmp_path / "whole.hspy").read_bytes()[:5000])
+    with pytest.raises(
+        SourceError, match=r"cut\.hspy is damaged or cut off: .*truncated file.*Copy it again"
+    ):
+        open_source(tmp_path / "cut.hspy")

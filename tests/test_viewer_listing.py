@@ -23,7 +23,9 @@ from viewer_service import (
     unreadable,
 )
 
+from viewer.nodes import Entry, Sort
 from viewer.panels.tree import TreePanel
+from viewer.walk import Changes
 
 PACE = {"heartbeat_ms": 200, "retry_ms": 50, "pulse_ms": 40}
 ROOT = ("a scan.hspy", "signal", "root")
@@ -74,6 +76,25 @@ class TestComingAndGoing:
         qtbot.waitUntil(lambda: window.tree.items["b.hspy",].text(1) == "7×5|9×6")
         put(server, "folder", "c.hspy", item=file(signal=diffraction_scan()))
         qtbot.waitUntil(lambda: ("folder", "c.hspy") in window.tree.items)
+
+    def test_no_other_file_is_shown_in_the_place_of_one_that_is_gone(self, qtbot, window, server):
+        put(server, "b.hspy", item=file(signal=diffraction_scan()))
+        choose(qtbot, window, "b.hspy", "signal", "root")
+        window.tree.list.setFocus()
+        del server.tree._mapping["b.hspy"]
+        qtbot.waitUntil(lambda: "b.hspy" not in names(window))
+        qtbot.wait(300)  # longer than the pause after which a reached row is shown
+        assert window.session.state.node.path == ("b.hspy", "signal", "root")
+        assert "is gone from the service" in window.banner.text.text()
+        assert window.tree.list.currentItem() is None
+
+    def test_names_stand_below_each_other_before_files_are_looked_into(self, qtbot):
+        panel = TreePanel()
+        qtbot.addWidget(panel)
+        panel.change(Changes(put=(Entry(("a.hspy",), Sort.FILE), Entry(("folder",), Sort.FOLDER))))
+        qtbot.waitUntil(lambda: len(panel.items) == 2)
+        assert not panel.items["a.hspy",].icon(0).isNull()
+        assert panel.items["folder",].icon(0).isNull(), "a folder has its triangle"
 
     def test_nothing_selected_unfolded_or_scrolled_is_lost(self, qtbot, window, server):
         for number in range(60):
@@ -277,6 +298,16 @@ class TestKeyboard:
         qtbot.waitUntil(lambda: not any(item.isHidden() for item in items.values()))
         assert not items["folder",].isExpanded(), "folders are folded as they were"
         assert finder.line.text() == "5 files"
+
+    def test_what_is_found_is_seen_from_its_first(self, qtbot, window, server):
+        for number in range(60):
+            put(server, f"scan_{number}.hspy", item=file(signal=diffraction_scan()))
+        qtbot.waitUntil(lambda: len(names(window)) == 62 and not window.tree._work)
+        rows, items = window.tree.list, window.tree.items
+        rows.scrollToBottom()
+        qtbot.keyClicks(window.tree.finder.box, "hspy")
+        qtbot.waitUntil(lambda: items["folder",].isHidden())
+        assert rows.itemAt(4, 4) is items["a scan.hspy",]
 
     def test_nobody_types_before_asking_to(self, qtbot, window):
         assert window.focusWidget() is window.signal.image

@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 import pytest
-from pyqtgraph.Qt import QtCore
+from pyqtgraph.Qt import QtCore, QtGui
 from viewer_service import (
     choose,
     encoded,
@@ -346,3 +346,14 @@ def test_both_themes_can_be_put_on(window):
         seen.append(window.grab().toImage().pixelColor(4, 300).lightness())
     assert seen[0] > 200 > 60 > seen[1]
     assert panel == window.tree.palette().color(window.tree.backgroundRole())
+
+
+def test_names_can_be_read_in_a_small_window(qtbot, window):
+    window.resize(640, 400)
+    assert window.tree.width() >= 300
+
+
+def test_the_last_column_of_pixels_has_the_colour_of_the_canvas(window):
+    for view in (window.signal.image, window.navigator.image):
+        for role in (QtGui.QPalette.Base, QtGui.QPalette.Window):
+            assert view.viewport().palette().color(role) == view.backgroundBrush().color()
