@@ -162,6 +162,7 @@ def test_more_signal_axes_than_a_screen_has_get_sliders(qtbot, window):
     choose(qtbot, window, "two.emd", "cube", "root")
     assert list(window.navigator.sliders) == [0, 1]
     assert not window.navigator.view.isVisible()
+    assert window.navigator.width() <= 320 < window.signal.width(), "the picture has the room"
     window.navigator.sliders[0].slider.setValue(0)
     window.navigator.sliders[1].slider.setValue(2)
     settle(qtbot, window, (0, 2))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from tiled_spyde.guard import Guard
 from tiled_spyde.index import Index
 from tiled_spyde.listing import Listing, remember_trees, top_listing
 from tiled_spyde.routes import routes
-from tiled_spyde.settings import calibration_of, locations, rights_of, served_folders, trees_of
+from tiled_spyde.settings import calibration_of, locations, read_yaml, rights_of, served_folders, trees_of
 from tiled_spyde.zarr import zarr_routes
 
 if TYPE_CHECKING:
@@ -169,11 +170,14 @@ def read_config(file: Path) -> Config:
         There is none, or a variable that it names is not set: tiled would take its name for its value,
         and a secret key that everyone can read is none.
     """
+    from pydantic import ValidationError
     from tiled.config import parse_configs
 
     if not file.exists():
-        raise ValueError(f"There is no configuration at {file}.")
+        raise ValueError(f"There is no configuration at {file}. Check the path.")
     files = [file] if file.is_file() else sorted((*file.glob("*.yml"), *file.glob("*.yaml")))
+    for one in files:
+        read_yaml(one)  # tiled would end with a long story
     lines = [
         line for one in files for line in one.read_text().splitlines() if not line.lstrip().startswith("#")
     ]
@@ -182,7 +186,12 @@ def read_config(file: Path) -> Config:
         raise ValueError(
             f"{file} needs {', '.join(missing)} from the environment. Set {_it(missing)} and start again."
         )
-    return parse_configs(file)
+    try:
+        return parse_configs(file)
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        where = ".".join(map(str, problem["loc"])) or "all of it"
+        raise ValueError(f"{file}: {where}: {problem['msg']}. Mend it there.") from error
 
 
 def build(config: Config) -> Guard:
@@ -195,6 +204,7 @@ def build(config: Config) -> Guard:
     """
     from tiled.server.app import build_app_from_config
 
+    _check_arguments(config)
     _check_rights(config)
     _check_database(config)
     return Guard(build_app_from_config(config))
@@ -204,6 +214,18 @@ def state_folder() -> Path:
     """Return where a person's trees are kept: what other programs use for state, too."""
     home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     return Path(home) / "tiled-spyde"
+
+
+def _check_arguments(config: Config) -> None:
+    """Refuse what `tree` does not take, before Python does."""
+    for spec in config.trees:
+        known = set(signature(tree).parameters) | set(signature(demo_tree).parameters)
+        unknown = sorted(set(spec.args or {}) - known)
+        if spec.tree_type in (tree, demo_tree) and unknown:
+            raise ValueError(
+                f"The tree at {spec.path} has no argument {unknown[0]!r}. There are: "
+                f"{', '.join(signature(tree).parameters)}."
+            )
 
 
 def _check_rights(config: Config) -> None:

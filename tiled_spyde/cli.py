@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import re
 import secrets
@@ -168,7 +169,10 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
-        raise ValueError(f"Cannot listen on {host}:{port}: {error}. Try another --port.") from error
+        # Not in its words: asyncio's and the socket module's repeat the address in Python's spelling.
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+        remedy = "--host" if error.errno != errno.EADDRINUSE else "--port"
+        raise ValueError(f"Cannot listen on {host}:{port}: {reason}. Try another {remedy}.") from error
 
 
 def _url(listening: socket.socket) -> str:
@@ -198,9 +202,9 @@ def _say_progress(tree: Any) -> None:
     said = None
     while (found := tree.metadata().get("attributes", {}).get("indexing")) is not None:
         done = not found["scanning"] and found["done"] >= found["of"]
-        line = f"{found['done']} of {found['of']} files known" + (
-            "" if done else ", looking through the folders"
-        )
+        # A shared server does not tell how many there are.
+        known = f"{found['done']} of {found['of']} files known" if found["of"] else "all files known"
+        line = known + ("" if done else ", looking through the folders")
         if line != said and (done or found["of"]):
             print(f"  index     {line}", flush=True)
         if done:

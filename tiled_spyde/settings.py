@@ -82,7 +82,7 @@ class FolderSettings(Settings):
     readers: tuple[str, ...] = Field(
         (), description="Who may read: names, group:NAME, * for all who have logged in, public for everyone"
     )
-    editors: tuple[str, ...] = Field((), description="Who may also make, change and delete nodes")
+    editors: tuple[str, ...] = Field((), description="Who may also make nodes")
     calibration: tuple[CalibrationRule, ...] = Field(
         (), description="What its files do not say of themselves: the first rule that fits a file counts"
     )
@@ -185,7 +185,7 @@ def trees_of(wanted: str | Path | Mapping[str, Any] | None) -> Mapping[str, Any]
     """
     if not isinstance(wanted, str | Path):
         return wanted or {}
-    described = _yaml(Path(wanted).expanduser())
+    described = read_yaml(Path(wanted).expanduser())
     if not isinstance(described, dict):
         raise ValueError(f"{wanted}: it is no mapping of folder/file/signal to a list of nodes.")
     try:
@@ -195,15 +195,27 @@ def trees_of(wanted: str | Path | Mapping[str, Any] | None) -> Mapping[str, Any]
     return dict(described)
 
 
-def _yaml(path: Path) -> Any:
+def read_yaml(path: Path) -> Any:
+    """Return what a YAML file says, an empty mapping for an empty one.
+
+    Raises
+    ------
+    ValueError
+        It cannot be read, or is no YAML; the message says which file, and where.
+    """
     import yaml
 
     try:
         return yaml.safe_load(path.read_text()) or {}
     except OSError as error:
         raise ValueError(f"Cannot read {path}: {error.strerror}. Check the path.") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no text in UTF-8, so no YAML. Check the path.") from error
     except yaml.YAMLError as error:
-        raise ValueError(f"{path} is no YAML: {error}") from error
+        place = getattr(error, "problem_mark", None)
+        where = f" in line {place.line + 1}, column {place.column + 1}" if place else ""
+        told = getattr(error, "problem", None) or str(error).replace("\n", " ")
+        raise ValueError(f"{path} is no YAML{where}: {told}. Mend it there.") from error
 
 
 def _checked(model: Any, described: Any, where: str) -> Any:

@@ -93,6 +93,8 @@ class SqliteFile:
     def _reason(self, code: int, error: Exception) -> str:
         if code in _BUSY:
             return "another program holds it locked. Try again in a moment."
+        if isinstance(error, FileExistsError | NotADirectoryError):
+            return f"{self.path.parent} is no folder. Name a folder for it."
         if code in _DAMAGED:
             return (
                 "it is damaged, or no database. Put back a copy of it; or move it away and start again: "
@@ -107,7 +109,7 @@ class SqliteFile:
         if code == sqlite3.SQLITE_ERROR:
             return f"it is not the one it was ({getattr(error, 'orig', error)}). Put it back, or restart the server."
         told = getattr(error, "strerror", None) or getattr(error, "orig", None) or error
-        return f"{told}. Check its disk, then try again."
+        return f"{told}. Check its disk, or keep it elsewhere (--state)."
 
     def _room(self) -> int:
         try:

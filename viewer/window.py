@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 FIGURES_MS = 250
 HISTOGRAM_MS = 60
-LEFT_WIDTH = 356
+LEFT_WIDTH, LEFT_LEAST = 356, 300
 
 
 class Window(QtWidgets.QMainWindow):
@@ -118,6 +118,7 @@ class Window(QtWidgets.QMainWindow):
         column = QtWidgets.QWidget()
         column.setLayout(left)
         left.setContentsMargins(0, 0, 0, 0)
+        column.setMinimumWidth(LEFT_LEAST)  # less, and names are but dots
         self.pictures = QtWidgets.QSplitter(QtCore.Qt.Orientation.Horizontal)
         self.pictures.addWidget(self.navigator)
         self.pictures.addWidget(self.signal)

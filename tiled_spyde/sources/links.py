@@ -99,7 +99,10 @@ def _named_in(path: Path) -> Iterator[tuple[str, bool]]:
             file.id.links.visit(link, info=True)
             file.visititems(look)
     except OSError as error:
-        raise SourceError(f"{plain_text(path.name)} is no HDF5 file: {error}. Copy it again.") from error
+        # HDF5 says of a file that it is cut off, with where it should end; of others at least where it stumbled.
+        raise SourceError(
+            f"{plain_text(path.name)} is damaged or cut off: {error}. Copy it again."
+        ) from error
     return ((os.fsdecode(name), is_hdf5) for name, is_hdf5 in named if name != ".")
 
 

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from viewer.picture import Levels
     from viewer.theme import Theme
 
+# Without a map to point into, the picture beside the sliders has the room.
+SLIDERS_WIDTH, MOST_WIDTH = 320, 16_777_215
+
 
 class AxisSlider(QtWidgets.QWidget):
     """One line to choose an index of an axis that no picture shows."""
@@ -111,6 +114,7 @@ class NavigatorPanel(Panel):
             self._axes, self._scan_axes = axes, scan_axes
             self._make_sliders([number for number in range(len(axes)) if number not in pictured])
         self._stack.setVisible(navigator is not None)
+        self.setMaximumWidth(MOST_WIDTH if navigator is not None else SLIDERS_WIDTH)
         rest = QtWidgets.QSizePolicy.Policy.Minimum if navigator else QtWidgets.QSizePolicy.Policy.Expanding
         self._below.changeSize(0, 0, QtWidgets.QSizePolicy.Policy.Minimum, rest)
         if navigator is None or navigator == self.node:

@@ -96,6 +96,7 @@ class PlotView(pg.PlotWidget):
     def set_theme(self, theme: Theme) -> None:
         """Take the colours of a theme."""
         self.setBackground(theme.canvas if self._on_canvas else theme.panel)
+        self._fill_edges(QtGui.QColor(theme.canvas if self._on_canvas else theme.panel))
         text = CANVAS_TEXT if self._on_canvas else theme.text
         line = CANVAS_DIM if self._on_canvas else theme.dim
         for side in ("left", "bottom"):
@@ -103,6 +104,13 @@ class PlotView(pg.PlotWidget):
             axis.setPen(pg.mkPen(theme.faint if not self._on_canvas else "#4a5059"))
             axis.setTextPen(pg.mkPen(line))
             axis.label.setDefaultTextColor(pg.mkColor(text))
+
+    def _fill_edges(self, colour: QtGui.QColor) -> None:
+        """Colour what the scene leaves of the last column of pixels, on screens scaled by a fraction."""
+        palette = self.viewport().palette()
+        for role in (QtGui.QPalette.ColorRole.Base, QtGui.QPalette.ColorRole.Window):
+            palette.setColor(role, colour)
+        self.viewport().setPalette(palette)
 
     def set_pointing(self, crosshair: Crosshair | None) -> None:
         """Let the left button point with `crosshair`; None: let it pan."""

@@ -37,6 +37,8 @@ SLOT_SECONDS = 0.003
 # Rows on the screen are looked into when scrolling has paused, nodes reached by keys when the key is released.
 PAUSE_MS = 120
 MOST_UNFOLDED = 200
+# As wide as a mark, so that names stand below each other before and after a file was looked into.
+NO_MARK = ("panel", True)
 
 
 class TreePanel(Panel):
@@ -198,7 +200,11 @@ class TreePanel(Panel):
         item = self.items.get(path)
         if item is None:
             return
+        blocked = self.list.blockSignals(True)  # Qt makes a neighbour current: nobody has asked to see that
         (item.parent() or self.list.invisibleRootItem()).removeChild(item)
+        if self._shown[: len(path)] == path:
+            self.list.setCurrentItem(None)
+        self.list.blockSignals(blocked)
         for known in [known for known in self.items if known[: len(path)] == path]:
             del self.items[known]
             self._rows.pop(known, None)
@@ -223,9 +229,9 @@ class TreePanel(Panel):
             item.setFont(0, font)
             colour = self._theme.faint if row.faint else self._theme.text
             item.setForeground(0, QtGui.QColor(colour))
-        if row.mark is not None:
-            item.setIcon(0, self._dot(row.mark))
-        if row.folder:
+        if not row.folder:
+            item.setIcon(0, self._dot(row.mark or NO_MARK))
+        else:
             item.setChildIndicatorPolicy(QtWidgets.QTreeWidgetItem.ChildIndicatorPolicy.ShowIndicator)
             item.setFirstColumnSpanned(True)
         if self._matches is not None:
@@ -241,6 +247,7 @@ class TreePanel(Panel):
     def _look_for(self) -> None:
         """Show what is named as somebody typed at once; what the service finds follows."""
         self._found = frozenset()
+        self.list.scrollToTop()  # the first that is found is the first that is seen
         self._filter()
         self.searched.emit(self.finder.words)
 
