@@ -205,8 +205,8 @@ def build(config: Config) -> Guard:
     from tiled.server.app import build_app_from_config
 
     _check_arguments(config)
+    _check_database(config)  # before the tree is made: it would make the folder on its way
     _check_rights(config)
-    _check_database(config)
     return Guard(build_app_from_config(config))
 
 
