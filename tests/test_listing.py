@@ -211,3 +211,36 @@ def test_a_file_whose_name_is_no_text_is_listed_found_and_read_by_everyone(folde
             answer = service.get(address)
             assert answer.status_code == 200, address
             json.loads(answer.content.decode())
+
+
+def test_a_container_is_not_sent_as_a_whole(served):
+    for path in ("", "foil.hspy", "foil.hspy/Strained_foil"):
+        answer = served.get(f"/api/v1/container/full/{path}?format=application/json")
+        assert answer.status_code == 400
+        assert "Ask for their nodes" in answer.json()["detail"]
+
+
+def test_a_folders_calibration_is_in_its_trees_and_in_the_key(folder, tmp_path):
+    rules = [
+        {"match": "foil*", "calibrate": {"beam_energy": 200, "axes": {"x": {"scale": 2, "units": "nm"}}}},
+        {"match": "map*", "calibrate": {"navigation_shape": [5, 5]}},
+    ]
+    arguments = {"paths": [], "folders": [{"path": str(folder), "name": "", "calibration": rules}]}
+    with serving([], arguments=arguments) as service, serving([folder]) as plain:
+
+        def attributes(where, path):
+            return where.get(f"/api/v1/metadata/{path}").json()["data"]["attributes"]["metadata"][
+                "attributes"
+            ]
+
+        path = "foil.hspy/Strained_foil/root"
+        calibrated, bare = attributes(service, path), attributes(plain, path)
+        assert calibrated["key"] != bare["key"]
+        assert calibrated["instrument"]["beam_energy"] == 200
+        assert [axis["units"] for axis in calibrated["axes"]].count("nm") == 1
+        assert calibrated["state"] == "stored"
+        refused = attributes(service, "map.hspy/Dust")
+        assert "navigation_shape" in refused["calibration_error"]
+        assert (
+            attributes(service, "map.hspy/Dust/root")["key"] == attributes(plain, "map.hspy/Dust/root")["key"]
+        )

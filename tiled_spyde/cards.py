@@ -11,7 +11,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from tiled_spyde.records import Stored
+    from tiled_spyde.signals import SignalInfo
     from tiled_spyde.sources import Signal, Source
+
+
+MOST_NAMES = 100
 
 
 def file_card(source: Source) -> dict[str, Any]:
@@ -32,22 +36,25 @@ def file_card(source: Source) -> dict[str, Any]:
 
 
 def tree_card(source: Source, signal: Signal, nodes: Iterable[Stored]) -> dict[str, Any]:
-    """Describe a tree: its signal, and what people made of it."""
+    """Describe a tree: its signal, and what people made of it; of thousands of nodes the first names."""
     made = list(nodes)
     return signal_card(signal) | {
         "file": plain_text(source.path.name),
         "modified": _modified(source),
-        "nodes": [node.name for node in made],
+        "nodes": [node.name for node in made[:MOST_NAMES]],
+        "node_count": len(made),
         "operations": sorted({node.operation for node in made}),
     }
 
 
 def signal_card(signal: Signal) -> dict[str, Any]:
     """Describe a signal: title, kind, shapes (array order), dtype and calibration."""
-    info = signal.info
+    return {"name": signal.name, "title": signal.title} | info_card(signal.info)
+
+
+def info_card(info: SignalInfo) -> dict[str, Any]:
+    """Describe what is known of an array: kind, shapes (array order), dtype and units."""
     return {
-        "name": signal.name,
-        "title": signal.title,
         "signal_type": info.signal_type,
         "shape": list(info.shape),
         "navigation_shape": list(info.navigation_shape),

@@ -18,12 +18,12 @@ from tiled.structures.core import Spec
 
 from tiled_spyde.adapters import NodeAdapter, http_error
 from tiled_spyde.cache import once
-from tiled_spyde.cards import file_card, tree_card
+from tiled_spyde.cards import file_card, info_card, tree_card
 from tiled_spyde.catalog import Folder, SourceFile
 from tiled_spyde.errors import NotFound, SpydeError
 from tiled_spyde.rights import Person, ReadableBy, Rights
 from tiled_spyde.search import Entry, matching, ordered, text_of
-from tiled_spyde.tree import NAVIGATOR, SignalTree
+from tiled_spyde.tree import NAVIGATOR, ROOT, SignalTree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from tiled.server.schemas import SortingItem
 
     from tiled_spyde.evaluate import Evaluator
+    from tiled_spyde.sources import Signal
 
 
 _EMPTY = ContainerStructure(keys=[])
@@ -107,6 +108,10 @@ class Listing(ContainerAdapter[Any]):
 
     def __len__(self) -> int:
         return len(self._entries())
+
+    def read(self, fields: Any = None) -> Any:
+        """Refuse: what stands in it can be as large as all data."""
+        raise HTTPException(400, "Folders, files and trees are not sent as a whole. Ask for their nodes.")
 
     def keys(self) -> Any:
         """Return the names, to be sliced."""
@@ -266,7 +271,12 @@ def _tree(file: SourceFile, name: str, evaluator: Evaluator, rights: Rights | No
         tree.recipe(address)
         return NodeAdapter(tree, node, evaluator, rights)
 
-    shown = {**_trees(file)[name].card, "navigator": NAVIGATOR if NAVIGATOR in tree.nodes else None}
+    shown = {
+        **_trees(file)[name].card,
+        **info_card(tree.recipe(ROOT).info),
+        "calibration_error": tree.calibration_error,
+        "navigator": NAVIGATOR if NAVIGATOR in tree.nodes else None,
+    }
     return Listing(lambda: _nodes(tree), adapt, metadata=lambda: shown, specs=["SignalTree"], rights=rights)
 
 
@@ -319,15 +329,16 @@ def _file_entry(file: SourceFile) -> Entry:
 
 @once
 def _trees(file: SourceFile) -> dict[str, Entry]:
-    cards = {
-        signal.name: tree_card(
-            file.source, signal, file.stored[signal.name].nodes if signal.name in file.stored else ()
-        )
-        for signal in file.source.signals
-    }
-    return {
-        name: Entry(name, card, frozenset({"SignalTree"}), text=text_of(card)) for name, card in cards.items()
-    }
+    return {signal.name: _tree_entry(file, signal) for signal in file.source.signals}
+
+
+def _tree_entry(file: SourceFile, signal: Signal) -> Entry:
+    stored = file.stored.get(signal.name)
+    nodes = stored.nodes if stored else ()
+    card = tree_card(file.source, signal, nodes)
+    # Of all nodes, also where the card has only the first names.
+    text = f"{text_of(card)} {text_of([node.name for node in nodes])}"
+    return Entry(signal.name, card, frozenset({"SignalTree"}), text=text)
 
 
 def _failed(tree: SignalTree, name: str, rights: Rights | None) -> Listing:
