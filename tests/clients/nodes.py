@@ -32,6 +32,7 @@ CHECKS = {np.dtype(dtype).name: KINDS[np.dtype(dtype).kind] for dtype in DTYPES}
     "float16": "float16",
     "float32": "float32, NaN, ±inf",
     "float64": "float64, NaN, ±inf",
+    "colours": "RGB",
     "big-endian": "from big-endian files",
     "edge chunks": "padded edge chunks",
     "stack": "stacks of images",
@@ -83,6 +84,7 @@ def values_of(dtype, shape=(2, 3, 6, 7)):
 def write(folder):
     """Write the files; return the nodes that they and `MADE` give, by what each is good for."""
     import hyperspy.api as hs
+    import tifffile
 
     def save(name, values, signal_axes=2):
         complex_2d = values.dtype.kind == "c"
@@ -97,6 +99,9 @@ def write(folder):
 
     nodes = {np.dtype(dtype).name: save(f"{np.dtype(dtype)}.hspy", values_of(dtype)) for dtype in DTYPES}
     nodes["big-endian"] = _little(save("big-endian.hspy", values_of("u2").astype(">u2")))
+    colours = encoded((40, 50, 3), np.uint8)
+    tifffile.imwrite(folder / "colours.tif", colours, photometric="rgb")
+    nodes["colours"] = Node("colours.tif/signal/root", colours, ("height", "width", "colour"))
     nodes["edge chunks"] = save("image.hspy", encoded((530, 600)))
     nodes["stack"] = save("stack.hspy", encoded((5, 40, 50)))
     nodes["spectra"] = save("spectra.hspy", encoded((4, 6, 40)), 1)
