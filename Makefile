@@ -8,11 +8,12 @@ PYTHON =
 BIN = .venv/bin
 OFFSCREEN = QT_QPA_PLATFORM=offscreen QT_FONT_DPI=96
 
-.PHONY: help demo test bench lint types floors lock environment clean
+.PHONY: help demo test bench bench-folders lint types floors lock environment clean
 
 help:
 	@sed -n '1,4s/^# \{0,1\}//p' Makefile
 	@echo "  make bench   benchmarks against their floors      make lint types floors   static checks"
+	@echo "  make bench-folders   the same for folders of thousands of files"
 	@echo "  make lock    pin the newest versions allowed      make clean               remove .venv"
 
 environment:
@@ -28,6 +29,9 @@ test: environment
 
 bench: environment
 	$(BIN)/python -m benchmarks $(ARGS)
+
+bench-folders: environment
+	$(BIN)/python -m benchmarks.folders $(ARGS)
 
 lint: environment
 	$(BIN)/python -m ruff check .

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
+from contextlib import contextmanager
 
 import hyperspy.api as hs
 import numpy as np
@@ -211,6 +213,53 @@ def test_a_file_whose_name_is_no_text_is_listed_found_and_read_by_everyone(folde
             answer = service.get(address)
             assert answer.status_code == 200, address
             json.loads(answer.content.decode())
+
+
+@contextmanager
+def locked(database):
+    with sqlite3.connect(database, isolation_level=None) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        yield
+        other.execute("ROLLBACK")
+    other.close()
+
+
+@contextmanager
+def away(database):
+    database.rename(database.with_suffix(".away"))
+    yield
+    database.with_suffix(".away").rename(database)
+
+
+@contextmanager
+def damaged(database):
+    whole = database.read_bytes()
+    database.write_bytes(b"no database" * 1000)
+    yield
+    database.write_bytes(whole)
+
+
+@pytest.mark.parametrize("trouble", [locked, away, damaged])
+def test_without_its_database_a_server_goes_on_reading_and_asks_writers_to_come_back(
+    tmp_path, folder, trouble
+):
+    wanted = {"parent": "root", "operation": "gaussian_filter", "parameters": {"sigma": 3.0}, "name": "late"}
+    nodes, frame = "/api/v1/nodes/foil.hspy/Strained_foil", "array/full/foil.hspy/Strained_foil"
+    with serving([folder], arguments={"state": str(tmp_path)}) as service:
+        kept = service.client.post(nodes, json={**wanted, "name": "early", "parameters": {"sigma": 2.0}})
+        assert kept.status_code == 201
+        with trouble(tmp_path / "catalog.sqlite"):
+            refused = service.client.post(nodes, json=wanted)
+            assert refused.status_code == 503
+            assert int(refused.headers["retry-after"]) > 0
+            assert "database" in refused.json()["detail"]
+            assert service.get(f"/api/v1/{frame}/early?slice=1,2").status_code == 200
+            assert service.get(f"/api/v1/{frame}/late?slice=1,2").status_code == 404
+        assert service.client.post(nodes, json=wanted).status_code == 201
+        assert service.get(f"/api/v1/{frame}/late?slice=1,2").status_code == 200
+    with serving([folder], arguments={"state": str(tmp_path)}) as service:
+        for name in ("early", "late"):
+            assert service.get(f"/api/v1/{frame}/{name}?slice=1,2").status_code == 200
 
 
 def test_a_container_is_not_sent_as_a_whole(served):
