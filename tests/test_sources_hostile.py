@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import time
+from importlib.metadata import entry_points
 
 import h5py
 import numpy as np
@@ -16,6 +17,7 @@ from source_samples import SMALL
 
 from tiled_spyde.errors import SourceError
 from tiled_spyde.sources import Source, open_source
+from tiled_spyde.sources.bounds import Bounds
 
 # rosettasciio's reader of Semper files leaves them open.
 pytestmark = [
@@ -283,3 +285,19 @@ def test_nothing_is_written_beside_the_data(tmp_path):
         for root in open_source(path):
             root.reader.read((0,) * len(root.info.navigation_shape))
         assert sorted(folder.rglob("*")) == before
+
+
+def test_a_reader_may_look_up_what_is_installed(tmp_path, monkeypatch):
+    """Also in a checkout, whose packages are not below Python's own folder."""
+    package = tmp_path / "checkout" / "some-1.0.dist-info"
+    package.mkdir(parents=True)
+    (package / "METADATA").write_text("Name: some\nVersion: 1.0\n")
+    (package / "entry_points.txt").write_text("[some.group]\nname = module\n")
+    (package.parent / "secret.txt").write_text("secret")
+    (tmp_path / "served").mkdir()
+    monkeypatch.syspath_prepend(package.parent)
+    with Bounds([tmp_path / "served"]).kept() as opened:
+        assert [point.name for point in entry_points(group="some.group")] == ["name"]
+    assert opened == []
+    with pytest.raises(SourceError, match="outside"), Bounds([tmp_path / "served"]).kept():
+        (package.parent / "secret.txt").read_text()

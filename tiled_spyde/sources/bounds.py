@@ -17,7 +17,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 _here = threading.local()  # what looks at the files that this thread opens
-_OF_THE_SYSTEM = ("/dev/null", "/dev/urandom", "/etc/localtime", "/proc/cpuinfo", "/sys/devices/system")
+_OF_THE_SYSTEM = (
+    "/dev/null",
+    "/dev/urandom",
+    "/etc/localtime",
+    "/etc/timezone",
+    "/usr/share/zoneinfo",
+    "/proc/cpuinfo",
+    "/sys/devices/system",
+)
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
@@ -119,6 +127,8 @@ def _of_the_installation(path: Path) -> bool:
     found = Path(os.path.realpath(path))
     if any(found.is_relative_to(folder) for folder in _installation()):
         return True
+    if found.parent.suffix in {".dist-info", ".egg-info"}:  # of a package that is elsewhere, as a checkout is
+        return any(found.parent.parent == Path(os.path.realpath(folder)) for folder in sys.path if folder)
     frame = sys._getframe(1)  # noqa: SLF001 - the only way to see who opens
     while frame is not None and frame.f_back is not None:
         if str(frame.f_globals.get("__name__")).startswith("importlib._bootstrap"):
