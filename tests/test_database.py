@@ -30,7 +30,7 @@ def by_hand(folder):
 
 
 def tables_of(folder):
-    engine = sa.create_engine(f"sqlite:///{folder}/catalogue.db")
+    engine = sa.create_engine(f"sqlite:///{folder}/catalogue.db", poolclass=sa.NullPool)
     inspector = sa.inspect(engine)
     return {
         name: (

@@ -35,7 +35,7 @@ def test_a_service_that_goes_away_is_missed_and_found_again(qtbot, window, stand
     assert "not connected" in window.status.connection.text()
     stand_in.tree._mapping["signal"] = diffraction_scan(key="0b", offset=1000)
     stand_in.start()
-    qtbot.waitUntil(lambda: not window.banner.isVisible(), timeout=15000)
+    qtbot.waitUntil(lambda: not window.banner.isVisible(), timeout=60000)
     assert "not connected" not in window.status.connection.text()
     qtbot.waitUntil(lambda: window.session.state.node.key == "0b" and shown(window))
     assert window.session.state.position == (4, 5)
@@ -48,7 +48,7 @@ def test_moving_while_the_service_is_away_shows_the_frame_when_it_is_back(qtbot,
     window.session.move_to((0, 6))
     qtbot.waitUntil(lambda: says(window, "cannot be reached"))
     stand_in.start()
-    qtbot.waitUntil(lambda: not window.banner.isVisible() and shown(window), timeout=15000)
+    qtbot.waitUntil(lambda: not window.banner.isVisible() and shown(window), timeout=60000)
     np.testing.assert_array_equal(window.signal.picture.raw, SCAN[0, 6])
 
 
@@ -57,7 +57,7 @@ def test_a_service_that_starts_after_the_viewer(qtbot, stand_in):
     with opened(qtbot, stand_in.url, **PACE) as window:
         qtbot.waitUntil(lambda: says(window, "cannot be reached"))
         stand_in.start()
-        qtbot.waitUntil(lambda: shown(window), timeout=15000)
+        qtbot.waitUntil(lambda: shown(window), timeout=60000)
         assert not window.banner.isVisible()
 
 
