@@ -60,7 +60,7 @@ def _environment(name):
 
 
 zarr2, napari, neuroglancer = map(_environment, ("zarr2", "napari", "neuroglancer"))
-node, chromium = map(_environment, ("node", "chromium"))
+node, chromium, curl = map(_environment, ("node", "chromium", "curl"))
 
 
 @dataclass

@@ -16,7 +16,6 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tiled-spyde" / "clients"
-CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 
 
 class Missing(Exception):
@@ -37,8 +36,7 @@ def python(name):
 def node_modules():
     """Return the folder with the npm packages that ``package-lock.json`` pins, and their bundles."""
     for command in ("node", "npm"):
-        if shutil.which(command) is None:
-            raise Missing(f"{command} is not installed (Debian: apt-get install nodejs npm)")
+        program("nodejs npm", command)
     files = sorted([*HERE.glob("package*.json"), *HERE.glob("*.mjs")])
 
     def make(folder):
@@ -51,12 +49,12 @@ def node_modules():
     return _made("node", b"".join(map(Path.read_bytes, files)), make)
 
 
-def chromium():
-    """Return the path of the browser."""
-    for name in CHROMIUM:
+def program(package, *names):
+    """Return the path of a program of the system's own."""
+    for name in names:
         if found := shutil.which(name):
             return found
-    raise Missing("Chromium is not installed (Debian: apt-get install chromium)")
+    raise Missing(f"{names[0]} is not installed (Debian: apt-get install {package})")
 
 
 ENVIRONMENTS = {
@@ -64,7 +62,8 @@ ENVIRONMENTS = {
     "napari": lambda: python("napari"),
     "neuroglancer": lambda: python("neuroglancer"),
     "node": node_modules,
-    "chromium": chromium,
+    "chromium": lambda: program("chromium", "chromium", "chromium-browser", "google-chrome"),
+    "curl": lambda: program("curl", "curl"),
 }
 
 

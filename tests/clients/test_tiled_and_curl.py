@@ -67,18 +67,13 @@ def test_tiled_lists_a_tree(client):
     assert NODES_OF_TREE <= set(client[tuple(TREE.split("/"))])
 
 
-def curl(access, path):
-    headers = [word for name, value in access.headers.items() for word in ("-H", f"{name}: {value}")]
-    return subprocess.run(
-        ["curl", "-sf", *headers, f"{access.url}{path}"], check=True, stdout=subprocess.PIPE
-    ).stdout
-
-
 @curled
 @pytest.mark.parametrize("name", NAMES)
-def test_curl_reads_the_node(access, name, record_property):
-    said = subprocess.run(["curl", "--version"], check=True, stdout=subprocess.PIPE, text=True).stdout
+def test_curl_reads_the_node(curl, access, name, record_property):
+    said = subprocess.run([curl, "--version"], check=True, stdout=subprocess.PIPE, text=True).stdout
     record_property("version", said.split()[1])
     node = access.nodes[name]
-    body = curl(access, f"/api/v1/array/full/{node.quoted}?format=application/octet-stream")
-    assert body == node.values.tobytes()
+    headers = [word for key, value in access.headers.items() for word in ("-H", f"{key}: {value}")]
+    url = f"{access.url}/api/v1/array/full/{node.quoted}?format=application/octet-stream"
+    read = subprocess.run([curl, "-sf", *headers, url], check=True, stdout=subprocess.PIPE)
+    assert read.stdout == node.values.tobytes()
