@@ -198,7 +198,8 @@ def test_what_is_fetched_ahead_comes_after_what_is_asked_for(qtbot, fetcher, rea
     reader.held[1].set()
     qtbot.waitUntil(lambda: reader.read_at[61] == 1)
     assert [x for x in reader.order if x != 61] == [1, 3, 60]
-    qtbot.waitUntil(lambda: values(fetcher) == [1, 3])
+    # The answer to 3 may overtake that to 1, which then is not shown any more.
+    qtbot.waitUntil(lambda: values(fetcher)[-1:] == [3])
 
 
 def test_an_error_of_the_newest_is_told_and_an_old_one_is_not(qtbot, fetcher, reader):
