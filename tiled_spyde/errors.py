@@ -46,6 +46,10 @@ class Busy(SpydeError):
     """The server has no room for this now; the same request may succeed in a moment."""
 
 
+class Abandoned(SpydeError):
+    """Whoever asked for this has gone, so nobody waits for it."""
+
+
 class Unavailable(SpydeError):
     """The database cannot be used just now: locked, read-only, gone. What is known is served meanwhile."""
 
@@ -73,6 +77,7 @@ STATUS: dict[type[Exception], int] = {
     InvalidSlice: 422,
     TooLarge: 400,
     Busy: 503,
+    Abandoned: 503,
     Unavailable: 503,
     StorageFull: 507,
     ComputeError: 422,

@@ -12,6 +12,7 @@ import os
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import copy_context
 from threading import BoundedSemaphore, Lock
 from typing import TYPE_CHECKING, Any
 
@@ -21,15 +22,18 @@ from tiled_spyde.cache import Cache, DenseMap
 from tiled_spyde.errors import Busy, ComputeError, InvalidSlice, SpydeError, TooLarge
 from tiled_spyde.signals import RegionReader, read_positions
 from tiled_spyde.slices import Selection, as_slice, blocks, grids, numbers_of, shape_of
+from tiled_spyde.tickets import TICKET
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+    from concurrent.futures import Future
 
     from numpy.typing import NDArray
 
     from tiled_spyde.recipe import Recipe
     from tiled_spyde.signals import Index, Region
     from tiled_spyde.slices import Grid
+    from tiled_spyde.tickets import Ticket
 
 # Below this estimate, in seconds, handing work to other threads costs more than it saves.
 _WORTH_SHARING = 5e-3
@@ -106,6 +110,56 @@ class Evaluator:
         map_wanted = self._is_map(recipe)
         read = self._map(recipe, positions) if map_wanted else self._frames_of(recipe, positions, region)
         return selection.restored(read)
+
+    def at_hand(self, recipe: Recipe, wanted: Iterable[Any] = (...,)) -> NDArray[Any] | None:
+        """Return what `read` would if it is remembered, or in the page cache; None where it takes longer.
+
+        Never blocks and never computes, so it may be called on the event loop.
+        """
+        return None
+
+    def start(
+        self,
+        recipe: Recipe,
+        wanted: Iterable[Any] = (...,),
+        ticket: Ticket | None = None,
+        then: Callable[[NDArray[Any]], Any] | None = None,
+    ) -> Future[Any]:
+        """Begin to evaluate a slice, in the pool; returns at once.
+
+        Parameters
+        ----------
+        recipe, wanted
+            As of `read`.
+        ticket : Ticket, optional
+            Whose claim it is: its urgency and client decide when it comes to its turn, and when it is abandoned the
+            rest is dropped.
+        then : callable, optional
+            What to make of the array, in the pool too: its encoding.
+
+        Returns
+        -------
+        concurrent.futures.Future
+            Of the array, or of what `then` makes of it; fails with what `read` raises, and with `Abandoned`.
+
+        Raises
+        ------
+        InvalidSlice, TooLarge
+            Before anything is computed.
+        Busy
+            As many wait already as may.
+        """
+        token = TICKET.set(ticket)
+        try:
+            context = copy_context()
+        finally:
+            TICKET.reset(token)
+
+        def evaluated() -> Any:
+            array = self.read(recipe, wanted)
+            return array if then is None else then(array)
+
+        return self._pool.submit(context.run, evaluated)
 
     def close(self) -> None:
         """End the threads."""

@@ -240,6 +240,23 @@ class RegionReader(FrameReader, Protocol):
         ...
 
 
+@runtime_checkable
+class PromptReader(FrameReader, Protocol):
+    """A frame reader that knows which frames it can give at once, so that they need no thread."""
+
+    def read_at_once(self, index: Index, region: Region = ()) -> NDArray[Any] | None:
+        """Return what `read` would if that takes microseconds and cannot block; else None, quickly.
+
+        It opens, probes and decodes nothing that is not open or decoded already. Called on the event loop.
+
+        Raises
+        ------
+        tiled_spyde.errors.SourceError
+            As `read`; an implementation may as well return None and leave it to `read` to say so.
+        """
+        ...
+
+
 def read_positions(
     reader: FrameReader, info: SignalInfo, positions: tuple[slice, ...], region: Region = ()
 ) -> NDArray[Any]:
