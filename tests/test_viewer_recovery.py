@@ -52,6 +52,31 @@ def test_moving_while_the_service_is_away_shows_the_frame_when_it_is_back(qtbot,
     np.testing.assert_array_equal(window.signal.picture.raw, SCAN[0, 6])
 
 
+def test_a_lost_frame_is_asked_for_again_though_the_listing_came_first(qtbot, stand_in):
+    with opened(qtbot, stand_in.url, heartbeat_ms=60000, retry_ms=1000, pulse_ms=40) as window:
+        qtbot.waitUntil(lambda: shown(window))
+        stand_in.traffic.refusals["/c/0/6/"] = (502, "no way through")
+        window.session.move_to((0, 6))
+        qtbot.waitUntil(lambda: says(window, "no way through"))
+        with qtbot.waitSignal(window.session.library.indexing):
+            stand_in.traffic.refusals.clear()
+        qtbot.waitUntil(lambda: not window.banner.isVisible() and shown(window))
+        np.testing.assert_array_equal(window.signal.picture.raw, SCAN[0, 6])
+
+
+def test_a_frame_from_the_cache_does_not_say_that_the_service_is_back(qtbot, stand_in):
+    with opened(qtbot, stand_in.url, heartbeat_ms=60000, retry_ms=60000, pulse_ms=40) as window:
+        qtbot.waitUntil(lambda: shown(window))
+        cached = window.session.state.position
+        stand_in.stop()
+        window.session.move_to((0, 6))
+        qtbot.waitUntil(lambda: says(window, "cannot be reached"))
+        with qtbot.assertNotEmitted(window.session.presence.connected):
+            window.session.move_to(cached)
+            qtbot.waitUntil(lambda: shown(window))
+        assert says(window, "cannot be reached")
+
+
 def test_a_service_that_starts_after_the_viewer(qtbot, stand_in):
     stand_in.stop()
     with opened(qtbot, stand_in.url, **PACE) as window:

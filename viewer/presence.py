@@ -66,7 +66,7 @@ class Presence(QtCore.QObject):
         self.is_connected = False
         self._service, self._fetcher, self._troubles = service, fetcher, troubles
         self._heartbeat_ms, self._retry_ms = heartbeat_ms, retry_ms
-        self._asked = self._key_refused = False
+        self._asked = self._lost = self._key_refused = False
         self._timer = QtCore.QTimer(self)
         self._timer.timeout.connect(self._ask)
 
@@ -82,12 +82,15 @@ class Presence(QtCore.QObject):
     def answered(self, view: str) -> bool:
         """Note that an answer came; returns True when the service was away before.
 
-        What a service says of itself is for everybody, so it says nothing about a key that was refused.
+        A lost service is back when it says what it is, at the pace of that question: another answer may be
+        from the cache, and not everyone who hears it asks again for what was lost. But what a service says
+        of itself is for everybody, so it says nothing about a key that was refused.
         """
         self._asked = self._asked and view != ABOUT
-        if self.is_connected or (self._key_refused and view == ABOUT):
+        counts = view != ABOUT if self._key_refused else view == ABOUT or not self._lost
+        if self.is_connected or not counts:
             return False
-        self.is_connected = True
+        self.is_connected, self._lost = True, False
         self._timer.setInterval(self._heartbeat_ms)
         self._troubles.settle(SERVICE)
         self.connected.emit(True)
@@ -97,8 +100,8 @@ class Presence(QtCore.QObject):
         """Note an error; returns True when it is one of the connection or the key, not of what was asked."""
         self._asked = self._asked and view != ABOUT
         if isinstance(error, Unreachable):
+            self._lost = True
             self._away(f"{error} Trying again.")
-            self._timer.setInterval(self._retry_ms)
         elif isinstance(error, Unauthorised):
             self._away(str(error))
             self._key_refused = True
@@ -109,6 +112,7 @@ class Presence(QtCore.QObject):
         self._troubles.put(SERVICE, text)
         if self.is_connected:
             self.is_connected = False
+            self._timer.setInterval(self._retry_ms)  # once: this starts it anew, which errors must not delay
             self.connected.emit(False)
 
     def _ask(self) -> None:
