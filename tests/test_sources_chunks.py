@@ -73,6 +73,24 @@ def test_it_is_what_was_written(name, dtype, tmp_path):
     assert (reader._stored is not None) == (name in OURS)
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (2, 4)])
+def test_many_large_frames_are_read_together_wherever_they_lie(shape, tmp_path):
+    data = write.placed((5, 6, 50, 60), "u2")
+    path = write.write_hspy(tmp_path / "a.hspy", data, 2, chunks=(*shape, 50, 60))
+    with h5py.File(path, "a") as file:  # the first chunk behind the last
+        del file[DATA]
+        made = file.create_dataset(DATA, data.shape, "u2", chunks=(*shape, 50, 60))
+        for index in reversed(list(np.ndindex(5, 6))):
+            made[index] = data[index]
+    reader = open_source(path)[0].reader
+    reader.read((0, 0))
+    assert reader._in_chunks is not None
+    whole = tuple(slice(0, size, 1) for size in data.shape)
+    np.testing.assert_array_equal(reader.read_region(whole[:2], whole[2:]), data)
+    cuts = (slice(1, 5, 2), slice(0, 6, 4), slice(3, 40, 2), slice(0, 60, 1))
+    np.testing.assert_array_equal(reader.read_region(cuts[:2], cuts[2:]), data[cuts])
+
+
 def test_what_is_not_known_here_h5py_reads(tmp_path):
     data = write.placed(SHAPE, "u2")
     path = tmp_path / "a.hspy"

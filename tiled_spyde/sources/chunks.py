@@ -187,6 +187,10 @@ class _InChunks(RawFrames):
             within = within * one + i % one
         return offset + within * self._pitch
 
+    def _line(self, line: Index, wanted: range, region: Region) -> NDArray[Any]:
+        # What lies between two frames is not known.
+        return np.stack([self.read((*line, i) if self._navigation_shape else (), region) for i in wanted])
+
     def _fill(self, block: NDArray[Any], start: int, index: Index, flags: int = 0) -> None:
         if start < 0:
             self._file.check()
