@@ -11,7 +11,6 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
@@ -20,7 +19,7 @@ from tiled_spyde import __version__
 from tiled_spyde.errors import SpydeError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
 DEFAULT_PORT = 8000
 
@@ -92,6 +91,9 @@ def _serve(options: argparse.Namespace) -> int:
         raise ValueError("Give either PATHs or --config FILE.")
     if options.config and (options.state or options.trees):
         raise ValueError("--state and --trees go with PATHs; a configuration says them itself.")
+    from tiled_spyde.server import allow_many_connections, server
+
+    allow_many_connections()
     key = options.api_key or os.environ.get("TILED_SINGLE_USER_API_KEY") or secrets.token_hex(16)
     if not key.isalnum():
         raise ValueError("--api-key may have letters and digits only.")
@@ -100,9 +102,9 @@ def _serve(options: argparse.Namespace) -> int:
         app, given = _build(config)
         print(_welcome(_url(listening), given, config.authentication.allow_anonymous_access), flush=True)
         Thread(target=_say_progress, args=(config.merged_trees,), daemon=True).start()
-        server = _server(app, config.root_path)
-        server.run(sockets=[listening])
-    return 0 if server.started else 3
+        running = server(app, config.root_path)
+        running.run(sockets=[listening])
+    return 0 if running.started else 3
 
 
 def _config(options: argparse.Namespace, key: str) -> Any:
@@ -134,12 +136,14 @@ def _build(config: Any) -> tuple[Any, str | None]:
 def _demo(options: argparse.Namespace) -> int:
     from tiled.config import parse_configs
 
+    from tiled_spyde.server import serving
+
     has_display = any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
     alone = options.once or options.offscreen or not has_display
     config = parse_configs(_demo_config())
     key = config.authentication.single_user_api_key = secrets.token_hex(16)
     app, _ = _build(config)
-    with _listen(options.host, options.port) as listening, _serving(app, listening):
+    with _listen(options.host, options.port) as listening, serving(app, listening):
         url = _url(listening)
         print(_welcome(url, key, public=False), flush=True)
         command = [sys.executable, "-m", "viewer", url, "--api-key", key]
@@ -211,28 +215,6 @@ def _say_progress(tree: Any) -> None:
             return
         said = line
         time.sleep(2)
-
-
-def _server(app: Any, root_path: str = "") -> Any:
-    import uvicorn
-
-    return uvicorn.Server(
-        uvicorn.Config(
-            app, log_level="warning", access_log=False, timeout_graceful_shutdown=3, root_path=root_path
-        )
-    )
-
-
-@contextmanager
-def _serving(app: Any, listening: socket.socket) -> Iterator[None]:
-    server = _server(app)
-    thread = Thread(target=server.run, kwargs={"sockets": [listening]}, name="server")
-    thread.start()
-    try:
-        yield
-    finally:
-        server.should_exit = True
-        thread.join()
 
 
 if __name__ == "__main__":
