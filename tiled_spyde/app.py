@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import re
+from contextlib import suppress
+from hashlib import blake2b
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,18 +19,22 @@ from tiled_spyde.access import FolderPolicy
 from tiled_spyde.catalog import Catalog
 from tiled_spyde.database import Database
 from tiled_spyde.evaluate import Evaluator
+from tiled_spyde.following import Following
+from tiled_spyde.fresh import Fresh
 from tiled_spyde.guard import Guard
 from tiled_spyde.index import Index
 from tiled_spyde.listing import Listing, remember_trees, top_listing
+from tiled_spyde.marks import Turn
 from tiled_spyde.routes import routes
 from tiled_spyde.settings import calibration_of, locations, read_yaml, rights_of, served_folders, trees_of
 from tiled_spyde.zarr import zarr_routes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from tiled.config import Config
 
+    from tiled_spyde.index import Progress
     from tiled_spyde.sources import Source
 
 logger = logging.getLogger(__name__)
@@ -90,32 +96,38 @@ def tree(
     served = locations(wanted)
     where = database or f"sqlite:///{Path(state).expanduser() if state else state_folder()}/catalog.sqlite"
     rights = rights_of(wanted, groups or {})
-    catalog = Catalog(Database(where), served, calibration_of(wanted), apart=rights is not None)
+    folder = _made(Path(state).expanduser() if state else state_folder()) if database else None
+    db = Database(where, folder)
+    catalog = Catalog(db, served, calibration_of(wanted), apart=rights is not None)
     catalog.prepare(trees_of(trees))
 
     def update(changes: Mapping[Path, Source | None]) -> None:
         catalog.update(changes)
         remember_trees(catalog.top)
 
-    index = Index(
-        [place.path for place in served],
-        catalog.known,
-        update,
-        settle=settle_seconds,
-        apart=rights is not None,
-    )
+    def index(tell: Callable[[Progress], None]) -> Index:
+        places = [place.path for place in served]
+        apart = rights is not None
+        return Index(places, catalog.known, update, settle=settle_seconds, apart=apart, tell=tell)
+
+    which = blake2b(
+        "\0".join(sorted(str(place.path) for place in served)).encode(), digest_size=8
+    ).hexdigest()
+    turn = Turn(db.beside(f"index-{which}"))
+    following = Following(catalog, index, turn, lambda: remember_trees(catalog.top))
     evaluator = Evaluator(cache_mb * 2**20, workers, max_seconds)
     top = top_listing(
-        lambda: catalog.top, evaluator, lambda: _said(catalog, index, rights is not None), rights
+        lambda: catalog.top, evaluator, lambda: _said(catalog, following.progress, rights is not None), rights
     )
     top.include_routers = [routes(catalog, evaluator), zarr_routes()]
 
     async def start() -> None:
-        index.start()
+        following.start()
 
     async def stop() -> None:
-        index.stop()
+        following.stop()
 
+    top.catalog = catalog
     top.startup_tasks, top.shutdown_tasks = [start], [stop]
     return top
 
@@ -194,7 +206,7 @@ def read_config(file: Path) -> Config:
         raise ValueError(f"{file}: {where}: {problem['msg']}. Mend it there.") from error
 
 
-def build(config: Config) -> Guard:
+def build(config: Config) -> Guard | Fresh:
     """Build the ASGI app of a configuration, with the guard round it.
 
     Raises
@@ -207,13 +219,21 @@ def build(config: Config) -> Guard:
     _check_arguments(config)
     _check_database(config)  # before the tree is made: it would make the folder on its way
     _check_rights(config)
-    return Guard(build_app_from_config(config))
+    app = Guard(build_app_from_config(config))
+    catalog = getattr(config.merged_trees, "catalog", None)
+    return Fresh(app, catalog) if catalog else app
 
 
 def state_folder() -> Path:
     """Return where a person's trees are kept: what other programs use for state, too."""
     home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     return Path(home) / "tiled-spyde"
+
+
+def _made(folder: Path) -> Path:
+    with suppress(OSError):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
 
 
 def _check_arguments(config: Config) -> None:
@@ -271,12 +291,11 @@ def _validated(config: dict[str, Any]) -> Config:
     return Config.model_validate(config)
 
 
-def _said(catalog: Catalog, index: Index, hidden: bool) -> dict[str, Any]:
+def _said(catalog: Catalog, progress: Progress, hidden: bool) -> dict[str, Any]:
     """Describe the whole: how far the index is, and a number that grows with each change.
 
     Where not everyone may know of every file, neither says how much there is.
     """
-    progress = index.progress
     busy = progress.scanning or progress.done < progress.of
     if hidden:
         return {"indexing": {"done": 0, "of": 0, "scanning": busy}}
