@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+CACHE_MB = 512
 _VARIABLE = re.compile(r"\$\{?(\w+)")
 
 # So that a plain `tiled serve` of our tree gives the viewer its compressed slices too.
@@ -57,7 +58,7 @@ def tree(
     groups: Mapping[str, Sequence[str]] | None = None,
     state: str | None = None,
     database: str | None = None,
-    cache_mb: int = 512,
+    cache_mb: int = CACHE_MB,
     workers: int | None = None,
     max_seconds: float = 120.0,
     settle_seconds: float = 2.0,
@@ -222,6 +223,26 @@ def build(config: Config) -> Guard | Fresh:
     app = Guard(build_app_from_config(config))
     catalog = getattr(config.merged_trees, "catalog", None)
     return Fresh(app, catalog) if catalog else app
+
+
+def share_out(config: Config, processes: int, secret: str) -> None:
+    """Make `config`, which is not built yet, that of one of several processes.
+
+    Parameters
+    ----------
+    config : Config
+    processes : int
+        Each gets its part of ``cache_mb``.
+    secret : str
+        Signs people's sessions in all of them, where the configuration names no ``secret_keys``.
+    """
+    for spec in config.trees:
+        if spec.tree_type in (tree, demo_tree):
+            given = spec.args or {}
+            spec.args = {**given, "cache_mb": max(1, int(given.get("cache_mb", CACHE_MB)) // processes)}
+    authentication = config.authentication
+    if authentication.providers and not authentication.secret_keys and "TILED_SECRET_KEYS" not in os.environ:
+        authentication.secret_keys = [secret]
 
 
 def state_folder() -> Path:

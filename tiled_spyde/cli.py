@@ -11,6 +11,8 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
@@ -19,7 +21,7 @@ from tiled_spyde import __version__
 from tiled_spyde.errors import SpydeError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 DEFAULT_PORT = 8000
 
@@ -27,14 +29,18 @@ DEFAULT_PORT = 8000
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     options = _parser().parse_args(arguments)
+    return _status(partial(options.run, options))
+
+
+def _status(run: Callable[[], int]) -> int:
+    """Return the exit status of `run`; what is wrong is said."""
     try:
-        status: int = options.run(options)
+        return run()
     except (SpydeError, OSError, ValueError) as error:
         print(f"tiled-spyde: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
-    return status
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -51,6 +57,12 @@ def _parser() -> argparse.ArgumentParser:
         "--state", metavar="DIR", type=Path, help="where trees are kept (default: the user's own)"
     )
     serve.add_argument("--trees", metavar="FILE", type=Path, help="nodes to begin with (YAML)")
+    serve.add_argument(
+        "--workers",
+        metavar="N",
+        type=_workers,
+        help="server processes (default: what a configuration says, 1)",
+    )
     serve.add_argument("--public", action="store_true", help="everyone who can connect may read")
     serve.add_argument("--api-key", metavar="KEY", help="letters and digits; made up when left out")
     serve.add_argument(
@@ -79,6 +91,12 @@ def _port(text: str) -> int:
     return int(text)
 
 
+def _workers(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 256:
+        raise argparse.ArgumentTypeError(f"{text} is no number of processes; there may be 1 to 256")
+    return int(text)
+
+
 def _root_path(text: str) -> str:
     parts = [part for part in text.split("/") if part]
     if any(not re.fullmatch(r"[\w.~-]+", part, re.ASCII) or set(part) == {"."} for part in parts):
@@ -91,20 +109,71 @@ def _serve(options: argparse.Namespace) -> int:
         raise ValueError("Give either PATHs or --config FILE.")
     if options.config and (options.state or options.trees):
         raise ValueError("--state and --trees go with PATHs; a configuration says them itself.")
-    from tiled_spyde.server import allow_many_connections, server
-
-    allow_many_connections()
     key = options.api_key or os.environ.get("TILED_SINGLE_USER_API_KEY") or secrets.token_hex(16)
     if not key.isalnum():
         raise ValueError("--api-key may have letters and digits only.")
+    count = options.workers or _configured_workers(options.config)
     with _listen(options.host, options.port) as listening:
-        config = _config(options, key)
-        app, given = _build(config)
+        if count == 1:
+            return _serve_here(options, key, listening)
+        from tiled_spyde.workers import supervise
+
+        return supervise(count, partial(_work, options, key, secrets.token_hex(32), count, listening))
+
+
+def _work(
+    options: argparse.Namespace,
+    key: str,
+    secret: str,
+    count: int,
+    listening: socket.socket,
+    first: bool,
+    started: Callable[[], None],
+) -> int:
+    """Be one of `count` processes that serve the same; the first of them says where."""
+
+    def adjust(config: Any) -> None:
+        share_out(config, count, secret)
+
+    from tiled_spyde.app import share_out
+
+    return _status(partial(_serve_here, options, key, listening, adjust, first, started))
+
+
+def _serve_here(
+    options: argparse.Namespace,
+    key: str,
+    listening: socket.socket,
+    adjust: Callable[[Any], None] = lambda config: None,
+    first: bool = True,
+    started: Callable[[], None] = lambda: None,
+) -> int:
+    from tiled_spyde.server import allow_many_connections, server
+
+    allow_many_connections()
+    config = _config(options, key)
+    adjust(config)
+    app, given = _build(config)
+    if first:
         print(_welcome(_url(listening), given, config.authentication.allow_anonymous_access), flush=True)
         Thread(target=_say_progress, args=(config.merged_trees,), daemon=True).start()
-        running = server(app, config.root_path)
-        running.run(sockets=[listening])
+    running = server(app, config.root_path, started=started)
+    running.run(sockets=[listening])
     return 0 if running.started else 3
+
+
+def _configured_workers(file: Path | None) -> int:
+    """How many processes a configuration asks for, read without all that serving needs; mistakes are said later."""
+    import yaml
+
+    if file is None:
+        return 1
+    files = [file] if file.is_file() else sorted((*file.glob("*.yml"), *file.glob("*.yaml")))
+    found = 1
+    for one in files:
+        with suppress(OSError, ValueError, TypeError, LookupError, yaml.YAMLError):
+            found = max(1, int(yaml.safe_load(os.path.expandvars(one.read_text()))["uvicorn"]["workers"]))
+    return found
 
 
 def _config(options: argparse.Namespace, key: str) -> Any:

@@ -22,7 +22,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 if TYPE_CHECKING:
     import asyncio
     import socket
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 # Data are parsed in portions, so that a head is not much longer than its bound when that is noticed.
 _PORTION = 2**14
@@ -63,11 +63,18 @@ class Limits:
 class Server(uvicorn.Server):
     """uvicorn that looks through its connections while it runs."""
 
-    def __init__(self, config: uvicorn.Config, limits: Limits) -> None:
+    def __init__(self, config: uvicorn.Config, limits: Limits, when_started: Callable[[], None]) -> None:
         super().__init__(config)
+        self._when_started = when_started
         shortest = min(limits.head_seconds, limits.body_seconds, limits.answer_seconds)
         # on_tick is called ten times a second.
         self._ticks = max(1, min(10, int(shortest * 2)))
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to serve, and say so."""
+        await super().startup(sockets)
+        if self.started:
+            self._when_started()
 
     async def on_tick(self, counter: int) -> bool:
         """Do what is due; says whether to end."""
@@ -194,7 +201,12 @@ def _look_through(connections: Iterable[Any]) -> None:
             connection.look(connection.loop.time())
 
 
-def server(app: Any, root_path: str = "", limits: Limits | None = None) -> Server:
+def server(
+    app: Any,
+    root_path: str = "",
+    limits: Limits | None = None,
+    started: Callable[[], None] = lambda: None,
+) -> Server:
     """Return the server of an ASGI app, still to be run: ``server(app).run(sockets=[…])``.
 
     Parameters
@@ -204,6 +216,8 @@ def server(app: Any, root_path: str = "", limits: Limits | None = None) -> Serve
         Where a proxy serves it.
     limits : Limits, optional
         Other than the usual.
+    started : callable
+        Called when it serves.
     """
     limits = limits or Limits()
     config = uvicorn.Config(
@@ -215,7 +229,7 @@ def server(app: Any, root_path: str = "", limits: Limits | None = None) -> Serve
         timeout_graceful_shutdown=3,
         root_path=root_path,
     )
-    return Server(config, limits)
+    return Server(config, limits, started)
 
 
 @contextmanager
