@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
-import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -27,9 +26,9 @@ def mark(path: str) -> None:
     """Give a file a time that it never had; make it where there is none, and where that can be."""
     with suppress(OSError):
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        # Not the present alone: two changes may fall into one tick of the file system.
-        now = time.time_ns() ^ secrets.randbits(16)
-        os.utime(path, ns=(now, now))
+        # Not the present: two changes may fall into one tick of a clock.
+        moment = secrets.randbits(60)
+        os.utime(path, ns=(moment, moment))
 
 
 class Turn:
