@@ -33,7 +33,7 @@ def is_alive(pid):
 def server_of(connection, pids):
     """Which of the processes has the other end of a client's connection; None while it is not taken."""
     (stream,) = (pooled._connection._network_stream for pooled in connection._transport._pool.connections)
-    host, port = stream.get_extra_info("client_addr")
+    _, port = stream.get_extra_info("client_addr")
     for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
         fields = line.split()
         if int(fields[2].rpartition(":")[2], 16) == port:
@@ -119,7 +119,9 @@ def test_one_that_is_killed_is_replaced_and_nobody_waits_for_it(scans, tmp_path)
     with workers(2, data, state=tmp_path / "state") as (parent, url):
         for number in range(2):  # whichever of them looks at the folder
             with one_of_each(url, parent, 2) as each:
-                until(lambda each=each: all(indexing(one)["done"] == 1 + number for one in each.values()))
+                until(
+                    lambda each=each, of=1 + number: all(indexing(one)["done"] == of for one in each.values())
+                )
                 (victim, _), (other, lives) = each.items()
                 os.kill(victim, signal.SIGKILL)
                 for _ in range(20):
