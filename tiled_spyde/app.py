@@ -25,6 +25,7 @@ from tiled_spyde.guard import Guard
 from tiled_spyde.index import Index
 from tiled_spyde.listing import Listing, remember_trees, top_listing
 from tiled_spyde.marks import Turn
+from tiled_spyde.places import database_in
 from tiled_spyde.routes import routes
 from tiled_spyde.settings import calibration_of, locations, read_yaml, rights_of, served_folders, trees_of
 from tiled_spyde.zarr import zarr_routes
@@ -95,9 +96,9 @@ def tree(
     """
     wanted = served_folders(paths, folders)
     served = locations(wanted)
-    where = database or f"sqlite:///{Path(state).expanduser() if state else state_folder()}/catalog.sqlite"
+    where = database or f"sqlite:///{database_in(state)}"
     rights = rights_of(wanted, groups or {})
-    folder = _made(Path(state).expanduser() if state else state_folder()) if database else None
+    folder = _made(database_in(state).parent) if database else None
     db = Database(where, folder)
     catalog = Catalog(db, served, calibration_of(wanted), apart=rights is not None)
     catalog.prepare(trees_of(trees))
@@ -243,12 +244,6 @@ def share_out(config: Config, processes: int, secret: str) -> None:
     authentication = config.authentication
     if authentication.providers and not authentication.secret_keys and "TILED_SECRET_KEYS" not in os.environ:
         authentication.secret_keys = [secret]
-
-
-def state_folder() -> Path:
-    """Return where a person's trees are kept: what other programs use for state, too."""
-    home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(home) / "tiled-spyde"
 
 
 def _made(folder: Path) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import gc
 import os
 import re
 import secrets
@@ -11,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from threading import Thread
@@ -19,9 +20,10 @@ from typing import TYPE_CHECKING, Any
 
 from tiled_spyde import __version__
 from tiled_spyde.errors import SpydeError
+from tiled_spyde.places import database_in
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 DEFAULT_PORT = 8000
 
@@ -151,15 +153,36 @@ def _serve_here(
     from tiled_spyde.server import allow_many_connections, server
 
     allow_many_connections()
-    config = _config(options, key)
-    adjust(config)
-    app, given = _build(config)
+    if first and options.paths and not database_in(options.state).exists():
+        _prepare_to_look()
+    with _nothing_collected():
+        config = _config(options, key)
+        adjust(config)
+        app, given = _build(config)
     if first:
         print(_welcome(_url(listening), given, config.authentication.allow_anonymous_access), flush=True)
         Thread(target=_say_progress, args=(config.merged_trees,), daemon=True).start()
     running = server(app, config.root_path, started=started)
     running.run(sockets=[listening])
     return 0 if running.started else 3
+
+
+@contextmanager
+def _nothing_collected() -> Iterator[None]:
+    """Spare the garbage collector: hardly anything made while starting is garbage, and looking costs a quarter."""
+    gc.disable()
+    try:
+        yield
+        gc.freeze()  # what is there now stays, so it is not looked at later either
+    finally:
+        gc.enable()
+
+
+def _prepare_to_look() -> None:
+    """Let a process that looks at files start now, beside all that is to be imported here."""
+    from tiled_spyde.sources.probe import prepare
+
+    prepare()
 
 
 def _configured_workers(file: Path | None) -> int:
