@@ -151,19 +151,21 @@ def _serve_here(
     started: Callable[[], None] = lambda: None,
 ) -> int:
     from tiled_spyde.server import allow_many_connections, server
+    from tiled_spyde.sources.probe import prepared
 
     allow_many_connections()
-    if first and options.paths and not database_in(options.state).exists():
-        _prepare_to_look()
-    with _nothing_collected():
-        config = _config(options, key)
-        adjust(config)
-        app, given = _build(config)
-    if first:
-        print(_welcome(_url(listening), given, config.authentication.allow_anonymous_access), flush=True)
-        Thread(target=_say_progress, args=(config.merged_trees,), daemon=True).start()
-    running = server(app, config.root_path, started=started)
-    running.run(sockets=[listening])
+    # At a first start files will have to be looked at: a process for that starts beside all the imports here.
+    new = first and bool(options.paths) and not database_in(options.state).exists()
+    with prepared(new):
+        with _nothing_collected():
+            config = _config(options, key)
+            adjust(config)
+            app, given = _build(config)
+        if first:
+            print(_welcome(_url(listening), given, config.authentication.allow_anonymous_access), flush=True)
+            Thread(target=_say_progress, args=(config.merged_trees,), daemon=True).start()
+        running = server(app, config.root_path, started=started)
+        running.run(sockets=[listening])
     return 0 if running.started else 3
 
 
@@ -176,13 +178,6 @@ def _nothing_collected() -> Iterator[None]:
         gc.freeze()  # what is there now stays, so it is not looked at later either
     finally:
         gc.enable()
-
-
-def _prepare_to_look() -> None:
-    """Let a process that looks at files start now, beside all that is to be imported here."""
-    from tiled_spyde.sources.probe import prepare
-
-    prepare()
 
 
 def _configured_workers(file: Path | None) -> int:

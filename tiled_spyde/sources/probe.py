@@ -17,7 +17,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 from tiled_spyde.sources.source import Source
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 _START = 180.0  # seconds for the child's imports: 1 s here, more on a busy machine or from a network drive
 _MOST_FILES = 1000  # before a child is replaced
@@ -184,12 +184,21 @@ class Probe:
             _kill(child)
 
 
-def prepare() -> None:
+@contextmanager
+def prepared(wanted: bool = True) -> Iterator[None]:
     """Start a child before there is a file to look at, for the next one that needs one within a minute."""
+    if not wanted:
+        yield
+        return
     _spare.put(_child(Limits()))
     timer = Timer(_SPARE, _prepared)
     timer.daemon = True
     timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        _prepared()
 
 
 def _prepared(limits: Limits | None = None) -> subprocess.Popen[bytes] | None:
