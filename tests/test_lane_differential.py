@@ -301,7 +301,10 @@ def test_lane_guard_and_plain_tiled_say_the_same(three, made):
 
 def same_as_the_guard(lane, guard):
     assert lane.status == guard.status
-    assert {name: lane.headers.get(name) for name in SAME} == {name: guard.headers.get(name) for name in SAME}
+    # The lane tells blosc2 how long an item is, so what it sends is shorter.
+    apart = {"content-length"} if lane.headers.get("content-encoding") == "blosc2" else set()
+    for name in set(SAME) - apart:
+        assert lane.headers.get(name) == guard.headers.get(name), name
     assert lane.vary == guard.vary
     if lane.status in (200, 304):
         assert ("etag" in lane.headers) == ("etag" in guard.headers)
@@ -309,6 +312,13 @@ def same_as_the_guard(lane, guard):
         assert lane.octets == guard.octets
     else:
         assert detail(lane) == detail(guard)
+
+
+CHOOSY = "q=0 refuses an encoding, * takes any"
+
+
+def is_choosy(asked):
+    return bool({"q", "*"} & set(asked.headers.get("Accept-Encoding", "")))
 
 
 BETTER = {
@@ -320,13 +330,15 @@ BETTER = {
     "zarr's routes ask for a credential, tiled's say there is nothing": lambda asked, lane, plain: (
         asked.path.startswith("/zarr/") and lane.status == 401 and plain.status >= 400
     ),
-    "zarr refuses what is no chunk": lambda asked, lane, plain: (
-        asked.path.startswith("/zarr/") and 400 <= plain.status and lane.status == 404
+    "zarr refuses what is no chunk; tiled pads, or lists a container": lambda asked, lane, plain: (
+        asked.path.startswith("/zarr/")
+        and lane.status == 404
+        and (plain.status >= 400 or plain.headers.get("content-type") != OCTETS)
     ),
     "zarr has more addresses: slashes in v2, an image's only level, consolidated groups": lambda asked, lane, plain: (
         asked.path.startswith("/zarr/") and plain.status in (400, 404, 422) and lane.status in (200, 304)
     ),
-    "q=0 is a refusal": lambda asked, lane, plain: "q=" in asked.headers.get("Accept-Encoding", ""),
+    CHOOSY: lambda asked, lane, plain: is_choosy(asked),
 }
 
 
@@ -334,7 +346,7 @@ def same_as_tiled_or_better(asked, lane, plain):
     for better, holds in BETTER.items():
         if holds(asked, lane, plain):
             event(better)
-            if better != "q=0 is a refusal":
+            if better != CHOOSY:
                 return
     assert lane.status == plain.status
     if lane.status != 200:
@@ -346,7 +358,7 @@ def same_as_tiled_or_better(asked, lane, plain):
         return
     assert lane.octets == plain.octets
     assert lane.headers["content-type"] == plain.headers["content-type"]
-    if "q=" not in asked.headers.get("Accept-Encoding", ""):
+    if not is_choosy(asked):
         assert lane.headers.get("content-encoding") == plain.headers.get("content-encoding")
 
 
