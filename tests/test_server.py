@@ -75,7 +75,16 @@ def refused_with(answer, status):
 
 
 def is_served(address):
-    return httpx.get("http://{}:{}/hello".format(*address)).text == "/hello"
+    """Whether a request is answered; on a busy machine it may itself have been too slow for small bounds."""
+
+    def answered():
+        try:
+            return httpx.get("http://{}:{}/hello".format(*address)).text == "/hello"
+        except httpx.TransportError:
+            return False
+
+    until(answered)
+    return True
 
 
 def test_half_sent_heads_and_silent_sockets_are_closed_while_others_are_served():
@@ -93,11 +102,12 @@ def test_half_sent_heads_and_silent_sockets_are_closed_while_others_are_served()
 
 @pytest.mark.parametrize("before", [b"", b"GET /first HTTP/1.1\r\nHost: me\r\n\r\n"])
 def test_a_head_that_trickles_in_counts_from_its_beginning(before):
-    with running(head_seconds=1) as (_, address), connected(address, before) as client:
+    with running(head_seconds=2) as (_, address), connected(address, before) as client:
         received = b""
         if before:
             while b"/first" not in received:
-                received += client.recv(65536)
+                assert (part := client.recv(65536))
+                received += part
         client.settimeout(0.02)
         sent = False
         for byte in b"GET / HTTP/1.1\r\nX: " + b"x" * 5000:  # a minute and a half
@@ -140,14 +150,20 @@ def test_an_answer_that_is_taken_slowly_is_complete(path):
         serves._ticks = 10**9  # it does not look itself
         until(lambda: serves.server_state.total_requests or serves.server_state.tasks)
         (connection,) = serves.server_state.connections
-        total, now, looks = 0, connection.loop.time(), []
+        total, looks = 0, []
+
+        def look():
+            """Forty seconds later, in which the client has taken a megabyte."""
+            taken, size = connection._drained, connection.transport.get_write_buffer_size()
+            if not looks or taken > looks[-1][0] or size <= looks[-1][1] - 2**20:
+                looks.append((taken, size))
+                connection.look(connection.loop.time() + 40 * len(looks))
+
         while part := client.recv(2**20):
-            before, total = total // 2**22, total + len(part)
-            if before != total // 2**22:
-                now += 40
-                connection.loop.call_soon_threadsafe(lambda now=now: looks.append(connection.look(now)))
+            total += len(part)
+            connection.loop.call_soon_threadsafe(look)
         assert total > LARGE
-        assert len(looks) > 10
+        assert len(looks) > 5
 
 
 @pytest.mark.parametrize(
