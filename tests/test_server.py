@@ -106,7 +106,8 @@ def test_a_head_that_trickles_in_counts_from_its_beginning(before):
         received = b""
         if before:
             while b"/first" not in received:
-                assert (part := client.recv(65536))
+                part = client.recv(65536)
+                assert part
                 received += part
         client.settimeout(0.02)
         sent = False
