@@ -115,6 +115,7 @@ def tree(
 
     async def stop() -> None:
         index.stop()
+        evaluator.close()
 
     top.startup_tasks, top.shutdown_tasks = [start], [stop]
     return top

@@ -30,6 +30,8 @@ LONG = 0.1
 _TURN = 16
 # A worker without work ends after so many seconds; the next one costs 0.1 ms.
 _IDLE = 10.0
+# A function that does not end holds up the end of the server for so many seconds.
+_ENDS = 10.0
 # One client has at most this part of the queue.
 _SHARE = 4
 _MOST_FIRST = tuple(map(int, Urgency))
@@ -127,7 +129,7 @@ class Pool:
         return request.future
 
     def close(self) -> None:
-        """End the threads, once they have done what they are at; what waits fails with `Busy`."""
+        """End the threads, once they have done what they are at (10 s at most); what waits fails with `Busy`."""
         with self._lock:
             self._closed = True
             left = [request for client in self._open.values() for request in client]
@@ -137,8 +139,9 @@ class Pool:
             self._work_there.notify_all()
         for request in left:
             settle(request.future, error=Busy(_ENDING))
+        until = perf_counter() + _ENDS
         for thread in threads:
-            thread.join()
+            thread.join(max(0.0, until - perf_counter()))
 
     # Requests come and go: with the lock held, where nothing else is said.
 
