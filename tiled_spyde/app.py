@@ -22,6 +22,7 @@ from tiled_spyde.index import Index
 from tiled_spyde.listing import Listing, remember_trees, top_listing
 from tiled_spyde.routes import routes
 from tiled_spyde.settings import calibration_of, locations, read_yaml, rights_of, served_folders, trees_of
+from tiled_spyde.sources.remembered import remember_in
 from tiled_spyde.zarr import zarr_routes
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def tree(
     database : str, optional
         Another place for the trees: an address as SQLAlchemy has it.
     cache_mb : int
-        Bound on computed frames in memory, in MiB.
+        Bound on all that is remembered in memory, in MiB: frames, maps, encoded answers, decoded chunks.
     workers : int, optional
         Threads for large requests; as many as cores by default.
     max_seconds : float
@@ -105,6 +106,7 @@ def tree(
         apart=rights is not None,
     )
     evaluator = Evaluator(cache_mb * 2**20, workers, max_seconds)
+    remember_in(evaluator.cache)
     top = top_listing(
         lambda: catalog.top, evaluator, lambda: _said(catalog, index, rights is not None), rights
     )
