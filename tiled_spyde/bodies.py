@@ -56,6 +56,8 @@ class Body:
         Shape of a zarr chunk that reaches over the edge; empty where nothing is missing.
     tag : str
         Says all of it: equal tags, equal bytes. Without quotes.
+    nbytes : int
+        Size in bytes before it is encoded.
     """
 
     recipe: Recipe
@@ -64,6 +66,7 @@ class Body:
     encoding: str
     padded: tuple[int, ...]
     tag: str
+    nbytes: int
 
     @classmethod
     def of(
@@ -75,27 +78,28 @@ class Body:
         padded: tuple[int, ...] = (),
     ) -> Body:
         """Return the body of a slice; reads nothing."""
-        # Which axes an integer has taken away does not change the bytes.
-        parts = [
-            f"{taken.start}:{taken.stop}" if taken.step == 1 else f"{taken.start}:{taken.stop}:{taken.step}"
-            for taken in selection.ranges
-        ]
+        itemsize = recipe.info.dtype.itemsize
+        # Which axes an integer has taken away does not change the bytes; whole ones at the end go without saying.
+        parts, nbytes, last = [recipe.key], itemsize, 0
+        for size, taken in zip(recipe.shape, selection.ranges, strict=True):
+            count = len(taken)
+            nbytes *= count
+            parts.append(f"{taken.start}:{taken.stop}:{taken.step}" if count != 1 else str(taken.start))
+            if count != size or taken.step != 1:
+                last = len(parts)
+        del parts[max(last, 1) :]
         if padded:
+            nbytes = math.prod(padded) * itemsize
             parts += ["of", *map(str, padded)]
         parts.append("blosc" if media_type == codecs.MEDIA_TYPE else "octets")
         if encoding:
             parts.append(encoding)
-        return cls(recipe, selection, media_type, encoding, padded, f"{recipe.key}.{'.'.join(parts)}")
+        return cls(recipe, selection, media_type, encoding, padded, ".".join(parts), nbytes)
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape before it is encoded; with the axes that an integer takes away."""
         return self.padded or tuple(map(len, self.selection.ranges))
-
-    @property
-    def nbytes(self) -> int:
-        """Size in bytes before it is encoded."""
-        return math.prod(self.shape) * self.recipe.info.dtype.itemsize
 
     @property
     def key(self) -> tuple[str, str]:

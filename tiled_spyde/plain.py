@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from operator import lt
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -75,6 +76,7 @@ class _Node:
     recipe: Recipe
     shape: tuple[int, ...]
     chunks: tuple[int, ...]
+    whole: tuple[range, ...]
     # By media type, and whether zarr asks.
     heads: dict[tuple[str, bool], RawHeaders] = field(default_factory=dict)
 
@@ -221,7 +223,8 @@ class Plain:
         above, slash, name = path.rpartition("/")
         plain, pinned, _ = name.partition("@")
         recipe = entry.recipe
-        return _Node(f"{above}{slash}{plain}", bool(pinned), recipe, recipe.info.shape, chunk_shape(recipe))
+        shape, path = recipe.info.shape, f"{above}{slash}{plain}"
+        return _Node(path, bool(pinned), recipe, shape, chunk_shape(recipe), tuple(map(range, shape)))
 
 
 def _remember(held: OrderedDict[Any, Any], key: Any, value: Any, most: int) -> None:
@@ -255,6 +258,12 @@ def _media_type(wanted: str | None, accept: bytes | None) -> str | None:
 
 
 def _slice(node: _Node, text: str) -> Selection | None:
+    if _NUMBERS.fullmatch(text):  # most often: one frame, or a pixel of it
+        index = tuple(map(int, text.split(",")))
+        count, axes = len(index), len(node.shape)
+        if count <= axes and all(map(lt, index, node.shape)):
+            taken = (*[range(i, i + 1) for i in index], *node.whole[count:])
+            return Selection(taken, (False,) * count + (True,) * (axes - count))
     if not text:
         return Selection.of((), node.shape)
     if not _SLICE.fullmatch(text):
