@@ -15,6 +15,7 @@ from tiled.structures.core import StructureFamily
 from tiled_spyde import codecs
 from tiled_spyde.access import FolderPolicy
 from tiled_spyde.catalog import Catalog
+from tiled_spyde.collecting import spare_what_stays
 from tiled_spyde.database import Database
 from tiled_spyde.evaluate import Evaluator
 from tiled_spyde.guard import Guard
@@ -111,6 +112,7 @@ def tree(
     top.include_routers = [routes(catalog, evaluator), zarr_routes()]
 
     async def start() -> None:
+        spare_what_stays()
         index.start()
 
     async def stop() -> None:
