@@ -54,6 +54,54 @@ def test_an_error_reaches_all_who_wait_and_is_forgotten():
     assert cache.get("x", lambda: np.ones(1)).sum() == 1
 
 
+def test_bytes_and_maps_live_in_the_same_bound():
+    cache = Cache(3 * 1024)
+    cache.put("body", bytes(1000))
+    dense = cache.get("map", lambda: DenseMap((10, 10), "f8"))
+    assert cache.size == 1000 + 10 * 10 * (8 + 2) + 2 * 512
+    cache.put("body", bytes(900))
+    assert cache.size == 900 + 10 * 10 * (8 + 2) + 2 * 512
+    cache.put("frame", np.zeros(1500, "u1"))
+    assert cache.peek("body") is None
+    assert cache.peek("map") is None, "it had been asked for before the frame"
+    assert dense.read((slice(0, 1), slice(0, 2)), lambda at: at[:, 1] + 1.0).tolist() == [[1, 2]]
+
+
+def test_it_counts_what_it_saves():
+    cache = Cache(2 * 1024)
+    cache.get("a", lambda: np.zeros(8))
+    cache.get("a", lambda: pytest.fail("a is held"))
+    assert cache.peek("a") is not None
+    assert cache.peek("b") is None
+    cache.put("large", bytes(1500))
+    assert (cache.hits, cache.misses, cache.evictions) == (2, 1, 1)
+
+
+def test_what_was_peeked_at_stays_longer():
+    cache = Cache(2 * (8 + 512))
+    for name in "ab":
+        cache.put(name, bytes(8))
+    cache.peek("a")
+    cache.put("c", bytes(8))
+    assert cache.peek("a") is not None
+    assert cache.peek("b") is None
+
+
+def test_a_lower_bound_drops_at_once():
+    cache = Cache(10_000)
+    cache.put("old", bytes(1000))
+    cache.put("new", bytes(1000))
+    cache.bound(2000)
+    assert (cache.peek("old"), len(cache), cache.size) == (None, 1, 1512)
+
+
+def test_nobody_writes_into_what_others_hold():
+    cache = Cache(10_000)
+    cache.put("x", np.zeros(3))
+    with pytest.raises(ValueError, match="read-only"):
+        cache.peek("x")[0] = 1
+
+
 def test_two_who_need_overlapping_positions_share_them():
     dense = DenseMap((4, 6), "i8")
     seen, lock, together = [], threading.Lock(), threading.Barrier(2)
