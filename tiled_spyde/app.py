@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import re
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tiled.media_type_registration import default_serialization_registry
 from tiled.structures.core import StructureFamily
 
-from tiled_spyde import codecs
+from tiled_spyde import codecs, metrics
 from tiled_spyde.access import FolderPolicy
 from tiled_spyde.catalog import Catalog
 from tiled_spyde.collecting import spare_what_stays
@@ -106,16 +107,22 @@ def tree(
         apart=rights is not None,
     )
     evaluator = Evaluator(cache_mb * 2**20, workers, max_seconds)
+    metrics.watch(evaluator)
     top = top_listing(
         lambda: catalog.top, evaluator, lambda: _said(catalog, index, rights is not None), rights
     )
     top.include_routers = [routes(catalog, evaluator), zarr_routes()]
 
+    tasks = []
+
     async def start() -> None:
         spare_what_stays()
+        tasks.append(asyncio.create_task(metrics.keep_bringing()))
         index.start()
 
     async def stop() -> None:
+        for task in tasks:
+            task.cancel()
         index.stop()
 
     top.startup_tasks, top.shutdown_tasks = [start], [stop]

@@ -71,7 +71,7 @@ class Evaluator:
         self.max_seconds = max_seconds
         self._max_frame_bytes = max(cache_bytes, _LEAST_FRAME_BYTES)
         self._heavy = BoundedSemaphore(_HEAVY_AT_ONCE)
-        self._frames = Cache(cache_bytes)
+        self.cache = self._frames = Cache(cache_bytes)
         self._maps: OrderedDict[str, DenseMap] = OrderedDict()
         self._map_bytes = cache_bytes // 4
         self._maps_lock = Lock()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+from traceback import walk_tb
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote
 
@@ -214,13 +215,20 @@ def _explain(error: BaseException, scope: Scope) -> tuple[int, str]:
     if isinstance(error, _MALFORMED):
         if "/zarr/v" in scope["path"]:
             return 404, "There is no such array, group or chunk."
-        if "/api/v1/array/" in scope["path"] and b"format=" in scope["query_string"]:
+        if _was_being_written(error):
             return 406, "This slice cannot be written in that format. Ask for application/octet-stream."
         return (
             400,
             f"This request makes no sense to the server ({type(error).__name__}). Check its parameters.",
         )
     return 503, f"The server could not answer just now ({type(error).__name__}). Try again."
+
+
+def _was_being_written(error: BaseException) -> bool:
+    """Whether it was one of tiled's writers of formats that failed."""
+    return any(
+        "/tiled/serialization/" in frame.f_code.co_filename for frame, _ in walk_tb(error.__traceback__)
+    )
 
 
 def _reworded(body: bytes, scope: Scope) -> tuple[int, str]:
