@@ -121,7 +121,7 @@ def serving(paths, *, public=False, trees=None, guarded=True, arguments=None, wa
     """Serve `paths` as the command line does, once they are indexed; without the guard as plain tiled does."""
     from tiled.server.app import build_app_from_config
 
-    from tiled_spyde.guard import Guard
+    from tiled_spyde.app import wrapped
 
     state = (arguments or {}).get("state") or str(tempfile.mkdtemp(prefix="state-", dir=STATE.name))
     get_settings.cache_clear()
@@ -145,7 +145,7 @@ def serving(paths, *, public=False, trees=None, guarded=True, arguments=None, wa
         }
     )
     app = build_app_from_config(config)
-    with running(Guard(app) if guarded else app) as url:
+    with running(wrapped(app, config.merged_trees) if guarded else app) as url:
         headers = {} if public else {"Authorization": f"Apikey {KEY}"}
         with httpx.Client(base_url=url, headers=headers, timeout=60) as client:
             if wait:

@@ -109,7 +109,7 @@ class NodeAdapter(Adapter[ArrayStructure]):
 
     def _evaluate(self, wanted: tuple[Any, ...]) -> NDArray[Any]:
         selection = Selection.of(wanted, self.structure().shape)
-        _refuse_unexpected(selection.shape, self.recipe.info.dtype.itemsize)
+        refuse_unexpected(selection.shape, self.recipe.info.dtype.itemsize)
         if not self.recipe.info.shape:
             return np.asarray(self._evaluator.read(self.recipe).reshape(1)[wanted])
         return self._evaluator.read(self.recipe, wanted)
@@ -199,7 +199,13 @@ def _refuse_outside(chunk: tuple[Any, ...], shape: tuple[int, ...]) -> None:
             )
 
 
-def _refuse_unexpected(shape: tuple[int, ...], itemsize: int) -> None:
+def refuse_unexpected(shape: tuple[int, ...], itemsize: int) -> None:
+    """Refuse an answer of `shape` that a request says it does not expect, or that is over tiled's limit.
+
+    Raises
+    ------
+    InvalidSlice, TooLarge
+    """
     expected = EXPECTED_SHAPE.get()
     if expected is not None and expected != shape:
         raise InvalidSlice(

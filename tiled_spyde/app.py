@@ -15,12 +15,14 @@ from tiled.structures.core import StructureFamily
 
 from tiled_spyde import codecs, metrics
 from tiled_spyde.access import FolderPolicy
+from tiled_spyde.bodies import Bodies
 from tiled_spyde.catalog import Catalog
 from tiled_spyde.collecting import spare_what_stays
 from tiled_spyde.database import Database
 from tiled_spyde.evaluate import Evaluator
 from tiled_spyde.guard import Guard
 from tiled_spyde.index import Index
+from tiled_spyde.lane import Lane, LaneSettings
 from tiled_spyde.listing import Listing, remember_trees, top_listing
 from tiled_spyde.routes import routes
 from tiled_spyde.settings import calibration_of, locations, read_yaml, rights_of, served_folders, trees_of
@@ -57,6 +59,8 @@ def tree(
     workers: int | None = None,
     max_seconds: float = 120.0,
     settle_seconds: float = 2.0,
+    remember_rights_seconds: float = 60.0,
+    deadline_seconds: float = 120.0,
 ) -> Listing:
     """Serve files and folders: what a configuration names as ``tiled_spyde.app:tree``.
 
@@ -82,11 +86,15 @@ def tree(
         Requests estimated to need longer are refused.
     settle_seconds : float
         A file that was written to is not opened before it has been the same for so long.
+    remember_rights_seconds : float
+        For how long the straight lane remembers what a credential may read; 0: tiled is asked each time.
+    deadline_seconds : float
+        A frame that is not there after so long is given up, and answered 503.
 
     Returns
     -------
     Listing
-        With our own routes as its ``include_routers``.
+        With our own routes as its ``include_routers``, and what the lane needs as its ``lane``.
     """
     wanted = served_folders(paths, folders)
     served = locations(wanted)
@@ -111,7 +119,9 @@ def tree(
     top = top_listing(
         lambda: catalog.top, evaluator, lambda: _said(catalog, index, rights is not None), rights
     )
-    top.include_routers = [routes(catalog, evaluator), zarr_routes()]
+    bodies = Bodies(evaluator)
+    top.include_routers = [routes(catalog, evaluator), zarr_routes(bodies)]
+    top.lane = LaneSettings(top, lambda: catalog.top, bodies, remember_rights_seconds, deadline_seconds)
 
     tasks = []
 
@@ -203,8 +213,8 @@ def read_config(file: Path) -> Config:
         raise ValueError(f"{file}: {where}: {problem['msg']}. Mend it there.") from error
 
 
-def build(config: Config) -> Guard:
-    """Build the ASGI app of a configuration, with the guard round it.
+def build(config: Config) -> Guard | Lane:
+    """Build the ASGI app of a configuration, with the guard and the straight lane round it.
 
     Raises
     ------
@@ -216,7 +226,13 @@ def build(config: Config) -> Guard:
     _check_arguments(config)
     _check_database(config)  # before the tree is made: it would make the folder on its way
     _check_rights(config)
-    return Guard(build_app_from_config(config))
+    return wrapped(build_app_from_config(config), config.merged_trees)
+
+
+def wrapped(app: Any, root: Any) -> Guard | Lane:
+    """Put the guard round a tiled app, and the straight lane where `root`, which it serves, is one of our trees."""
+    settings: LaneSettings | None = getattr(root, "lane", None)
+    return Guard(app) if settings is None else Lane(Guard(app), settings)
 
 
 def state_folder() -> Path:

@@ -73,6 +73,7 @@ class Listing(ContainerAdapter[Any]):
         self.rights = rights
         self.sorting: list[SortingItem] = []
         self.include_routers: list[Any] = []
+        self.lane: Any = None
         self.background_tasks: list[Any] = []
         self.entries_stale_at = self.metadata_stale_at = None
         self.must_revalidate = True

@@ -41,16 +41,26 @@ class Selection:
     def of(cls, wanted: Iterable[Any], shape: tuple[int, ...]) -> Selection:
         """Resolve `wanted` (integers, slices, at most one Ellipsis) for an array of `shape`.
 
+        What is a `Selection` already stays as it is.
+
         Raises
         ------
         InvalidSlice
             Too many parts, an index out of range, a step of zero, or something else than these.
         """
+        if isinstance(wanted, Selection):
+            return wanted
         parts = _without_ellipsis(tuple(wanted), len(shape))
         pairs = [
             _range_of(part, size, axis) for axis, (part, size) in enumerate(zip(parts, shape, strict=True))
         ]
         return cls(tuple(taken for taken, _ in pairs), tuple(kept for _, kept in pairs))
+
+    def __iter__(self) -> Iterator[int | slice]:
+        """Yield what `of` would resolve to this."""
+        for taken, kept in zip(self.ranges, self.kept, strict=True):
+            stop = None if taken.stop < 0 else taken.stop
+            yield slice(taken.start, stop, taken.step) if kept else taken.start
 
     @property
     def shape(self) -> tuple[int, ...]:
