@@ -97,11 +97,11 @@ def test_a_slice_of_a_block_is_numpys_too(wire, text):
         assert answer.body == SCAN[1:2, 2:3][sliced(text)].tobytes()
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["", "0", "0,0,0", "0,0,0,0,0", "-1,0,0,0", "9,9,9,9", f"{LONG},0,0,0", ",".join("0" * 40), "0,0,0,:"]
-    + "a,b,c,d %D9%A3,0,0,0 1.0,0,0,0 ,,, %00".split(),
-)
+NO_BLOCKS = ["", f"{LONG},0,0,0", ",".join("0" * 40)]
+NO_BLOCKS += "0 0,0,0 0,0,0,0,0 -1,0,0,0 9,9,9,9 0,0,0,: a,b,c,d %D9%A3,0,0,0 1.0,0,0,0 ,,, %00".split()
+
+
+@pytest.mark.parametrize("text", NO_BLOCKS)
 def test_what_is_no_block_is_refused(wire, text):
     check(wire, request(f"{BLOCK}?block={text}&{RAW}"), (400, 404, 422))
 

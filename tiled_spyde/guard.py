@@ -17,6 +17,7 @@ from urllib.parse import parse_qs, quote
 from starlette.datastructures import Headers, MutableHeaders
 
 from tiled_spyde import headers as http
+from tiled_spyde import metrics
 from tiled_spyde.adapters import EXPECTED_SHAPE, RETRY_AFTER
 from tiled_spyde.callers import Watched, credentials, ticket_of
 from tiled_spyde.codecs import SERIALIZED
@@ -141,10 +142,14 @@ class Finished:
         Of the request.
     origins : collection of str
         Whose scripts may read the answer.
+    lane : bool
+        Whether the straight lane gives it, else tiled.
     """
 
-    def __init__(self, send: Send, scope: Scope, origins: Collection[str]) -> None:
+    def __init__(self, send: Send, scope: Scope, origins: Collection[str], lane: bool = False) -> None:
         self._send = send
+        self._lane = lane
+        self._status = self._size = 0
         self._path = path_of(scope)
         self._method = scope["method"]
         self._asked = Headers(scope=scope)
@@ -159,10 +164,19 @@ class Finished:
         if message["type"] == "http.response.start":
             message = {**message, "headers": list(message.get("headers", ()))}
             message["status"] = self._finish(message["status"], MutableHeaders(raw=message["headers"]))
+            self._status = message["status"]
             self._bodiless = self._method == "HEAD" or message["status"] in (204, 304)
-        elif message["type"] == "http.response.body" and self._bodiless:
-            message = {**message, "body": b""}
+        elif message["type"] == "http.response.body":
+            if self._bodiless:
+                message = {**message, "body": b""}
+            self._count(message)
         await self._send(message)
+
+    def _count(self, message: Message) -> None:
+        self._size += len(message.get("body", b""))
+        if not message.get("more_body", False):
+            timings = self.ticket.timings if self.ticket else {}
+            metrics.answered(timings, self._lane, self._status, self._size)
 
     def _finish(self, status: int, headers: MutableHeaders) -> int:
         http.allow_origin(headers, self._asked.get("origin"), self._origins)

@@ -20,7 +20,7 @@ from weakref import WeakKeyDictionary
 from prometheus_client import Counter, Gauge, Histogram
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from tiled_spyde.evaluate import Evaluator
 
@@ -61,16 +61,21 @@ _SENT = _counter("sent_bytes", "Bytes of answers, without their heads.", "by")
 _PROBES = _counter("rights_probes", "Decisions on rights that were asked of tiled, for none was remembered.")
 _RESIDENT = _gauge("resident_bytes", "Resident memory of the server processes.")
 
-# Of an evaluator: what it counts from its beginning on, and what is the case now.
-_COUNTED: dict[Counter, Callable[[Evaluator], float]] = {
-    _counter("cache_hits", "Values that were remembered."): lambda e: e.cache.hits,
-    _counter("cache_misses", "Values that had to be made."): lambda e: e.cache.misses,
-    _counter("cache_evictions", "Values dropped for others."): lambda e: e.cache.evictions,
+_HITS = _counter("cache_hits", "Values that were remembered, or being made.")
+_MISSES = _counter("cache_misses", "Values that had to be made.")
+_EVICTIONS = _counter("cache_evictions", "Values dropped for others.")
+_HELD = _gauge("cache_bytes", "Bytes remembered.")
+_LIMIT = _gauge("cache_limit_bytes", "Bytes remembered at most.")
+_WORKERS = _gauge("pool_workers", "Threads that may work at the same time.")
+_BUSY = _gauge("pool_busy", "Threads that work.")
+_WAITING = _gauge("pool_waiting", "Requests that nobody works at yet.", "urgency")
+_POOL = {
+    "started": _counter("pool_started", "Jobs that a worker began.", "urgency"),
+    "finished": _counter("pool_finished", "Requests that got what they asked for.", "urgency"),
+    "dropped": _counter("pool_dropped", "Requests given up because whoever asked had gone.", "urgency"),
+    "refused": _counter("pool_refused", "Requests refused because too many waited.", "urgency"),
 }
-_MEASURED: dict[Gauge, Callable[[Evaluator], float]] = {
-    _gauge("cache_bytes", "Bytes remembered."): lambda e: e.cache.size,
-    _gauge("cache_limit_bytes", "Bytes remembered at most."): lambda e: e.cache.limit,
-}
+_RESTARTED = _counter("processes_restarted", "Child processes started in the place of one that ended.")
 
 
 class _Tally:
@@ -129,13 +134,15 @@ def bring() -> None:
     with _bringing:
         tally, _tally = _tally, _Tally()
         _bring_requests(tally)
-        for counter, counted in _COUNTED.items():
-            for evaluator, before in _evaluators.items():
-                now = counted(evaluator)
-                counter.inc(now - before.get(counter, 0))
-                before[counter] = now
-        for gauge, measured in _MEASURED.items():
-            gauge.set(sum(map(measured, _evaluators)))
+        measured = dict.fromkeys((_HELD, _LIMIT, _WORKERS, _BUSY), 0.0)
+        for evaluator, before in _evaluators.items():
+            for counter, count in _counted(evaluator):
+                counter.inc(count - before.get(counter, 0))
+                before[counter] = count
+            for gauge, value in _measured(evaluator):
+                measured[gauge] = measured.get(gauge, 0.0) + value
+        for gauge, value in measured.items():
+            gauge.set(value)
         _RESIDENT.set(_resident())
 
 
@@ -149,6 +156,28 @@ def _bring_requests(tally: _Tally) -> None:
     _PROBES.inc(tally.probes)
 
 
+def _counted(evaluator: Evaluator) -> Iterator[tuple[Counter, float]]:
+    """Yield what an evaluator has counted from its beginning on."""
+    cache, pool = evaluator.cache, getattr(evaluator, "pool", None)
+    yield from ((_HITS, cache.hits), (_MISSES, cache.misses), (_EVICTIONS, cache.evictions))
+    if pool is None:
+        return
+    for name, counter in _POOL.items():
+        for urgency, count in getattr(pool, name).items():
+            yield counter.labels(urgency.name.lower()), count
+
+
+def _measured(evaluator: Evaluator) -> Iterator[tuple[Gauge, float]]:
+    """Yield what is the case with an evaluator now."""
+    cache, pool = evaluator.cache, getattr(evaluator, "pool", None)
+    yield from ((_HELD, cache.size), (_LIMIT, cache.limit))
+    if pool is None:
+        return
+    yield from ((_WORKERS, pool.workers), (_BUSY, pool.busy))
+    for urgency, count in pool.waiting.items():
+        yield _WAITING.labels(urgency.name.lower()), count
+
+
 def _resident() -> int:
     with suppress(OSError):
         return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
@@ -157,6 +186,7 @@ def _resident() -> int:
 
 async def keep_bringing() -> None:
     """Bring what was counted once a second, and when this is cancelled."""
+    _forget_the_dead()
     try:
         while True:
             bring()
@@ -166,18 +196,28 @@ async def keep_bringing() -> None:
 
 
 @contextmanager
-def shared() -> Iterator[Mapping[str, str]]:
-    """Give the environment in which several server processes add up their numbers.
-
-    It must be that of a process before it imports anything of prometheus_client.
-    """
+def shared() -> Iterator[None]:
+    """Have the processes that are started inside add up their numbers; they see it in their environment."""
+    if os.environ.get(_SHARED):
+        yield
+        return
     with TemporaryDirectory(prefix="tiled-spyde-metrics-") as folder:
-        yield {_SHARED: folder}
+        os.environ[_SHARED] = folder
+        try:
+            yield
+        finally:
+            del os.environ[_SHARED]
 
 
-def ended(environment: Mapping[str, str], pid: int) -> None:
-    """Take a process that has ended out of what is the case now; what it counted stays."""
+def _forget_the_dead() -> None:
+    """Take processes that have ended out of what is the case now: whoever follows one does. What they counted stays."""
     from prometheus_client.multiprocess import mark_process_dead
 
-    if folder := environment.get(_SHARED, os.environ.get(_SHARED)):
-        mark_process_dead(pid, folder)
+    for file in Path(os.environ.get(_SHARED) or os.devnull).glob("gauge_live*_*.db"):
+        pid = int(file.stem.rpartition("_")[2])
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            mark_process_dead(pid, str(file.parent))  # type: ignore[no-untyped-call]
+        except OSError:
+            pass  # another's
