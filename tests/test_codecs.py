@@ -7,6 +7,7 @@ import pytest
 from numcodecs import Blosc
 
 from tiled_spyde.codecs import decode, encode
+from tiled_spyde.errors import TooLarge
 
 DTYPES = [
     "?",
@@ -52,6 +53,44 @@ def test_a_transposed_array_is_sent_in_c_order():
 def test_counting_frames_are_small():
     frame = np.random.default_rng(1).poisson(0.3, (256, 256)).astype("u2")
     assert len(encode(frame)) < 0.12 * frame.nbytes
+
+
+@pytest.mark.parametrize("mean", [0.05, 0.3, 1, 2])
+def test_they_are_smaller_than_tileds_zarr_route_makes_them(mean):
+    """Which shuffles bytes."""
+    frame = np.random.default_rng(1).poisson(mean, (256, 256)).astype("u2")
+    assert len(encode(frame)) <= 0.6 * len(Blosc(cname="lz4", clevel=5, shuffle=Blosc.SHUFFLE).encode(frame))
+
+
+NOISE = np.random.default_rng(1).normal(size=(256, 256))
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8", "c8", "c16"])
+def test_noise_is_stored_as_it_is(dtype):
+    array = (NOISE * (1 if dtype[0] == "f" else 1 + 2j)).astype(dtype)
+    frame = encode(array)
+    assert len(frame) == array.nbytes + 16
+    np.testing.assert_array_equal(np.frombuffer(Blosc().decode(frame), dtype).reshape(256, 256), array)
+
+
+@pytest.mark.parametrize(
+    ("array", "part"),
+    [
+        (np.random.default_rng(1).poisson(1, (256, 256)).astype("f4"), 0.3),
+        (np.where(np.arange(256)[:, None] < 128, NOISE, 0).astype("f4"), 0.6),
+        (np.where(np.abs(np.arange(256)[:, None] - 128) < 30, NOISE, 0).astype("f4"), 0.3),
+    ],
+    ids=["counts", "half", "a band"],
+)
+def test_floats_that_get_smaller_are_compressed(array, part):
+    frame = encode(array)
+    assert len(frame) < part * array.nbytes
+    np.testing.assert_array_equal(decode(frame, array.shape, array.dtype), array)
+
+
+def test_what_no_frame_can_hold_is_refused():
+    with pytest.raises(TooLarge, match="smaller slice"):
+        encode(np.broadcast_to(np.zeros(1, "u1"), (2, 1 << 30)))
 
 
 def test_a_wrong_shape_is_refused():

@@ -590,25 +590,3 @@ class TestOpenSources:
         for thread in threads:
             thread.join()
         assert opened == [many[0].path]
-
-    def test_those_held_in_memory_are_bounded_by_their_bytes(self, tmp_path, monkeypatch):
-        from tiled_spyde.sources import arrays
-        from tiled_spyde.sources import source as opening
-
-        sources = [Source.at(stack(tmp_path / f"{number}.mrc")) for number in range(4)]
-        held = arrays.ArrayFrames((), np.zeros(100), (), None).held
-        assert held == 800
-
-        open_source = opening.open_source
-
-        def in_memory(*of):
-            (root,) = open_source(*of)
-            root.reader.held = held
-            return (root,)
-
-        monkeypatch.setattr(opening, "open_source", in_memory)
-        monkeypatch.setattr(opening, "_MOST_HELD", 2 * held)
-        for source in sources:
-            source.roots[0].reader.read((0,))
-        is_open = [source.roots[0].reader._later._opened is not None for source in sources]
-        assert is_open == [False, False, True, True]

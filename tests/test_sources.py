@@ -194,7 +194,7 @@ def test_only_the_frame_is_read_from_a_raw_file(tmp_path, monkeypatch):
     asked = []
     preadv = os.preadv
 
-    def counting(descriptor, buffers, offset):
+    def counting(descriptor, buffers, offset, *flags):
         asked.append((offset, sum(len(buffer) for buffer in buffers)))
         return preadv(descriptor, buffers, offset)
 

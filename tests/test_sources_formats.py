@@ -13,8 +13,9 @@ import tifffile
 from format_files import FORMATS, colours, dectris
 from source_samples import SMALL
 
+from tiled_spyde.cache import Cache
 from tiled_spyde.errors import SourceError
-from tiled_spyde.sources import Source, decoded, open_source, readers
+from tiled_spyde.sources import Source, open_source, readers, remembered
 from tiled_spyde.sources.choosing import is_data, reader_of
 from tiled_spyde.sources.report import table
 
@@ -83,9 +84,9 @@ def assert_regions(root):
 
 def test_what_is_remembered_of_it_reads_the_same(written):
     _, path = written
-    for remembered, opened in zip(Source.at(path).roots, open_source(path), strict=True):
+    for later, opened in zip(Source.at(path).roots, open_source(path), strict=True):
         first = (0,) * len(opened.info.navigation_shape)
-        np.testing.assert_array_equal(remembered.reader.read(first), opened.reader.read(first))
+        np.testing.assert_array_equal(later.reader.read(first), opened.reader.read(first))
         copy = pickle.loads(pickle.dumps(opened))  # noqa: S301
         np.testing.assert_array_equal(copy.reader.read(first), opened.reader.read(first))
 
@@ -208,7 +209,7 @@ def test_a_block_is_decoded_once_for_all_its_frames(shared_data, monkeypatch):
         (bruker.unbcf_fast, "parse_to_numpy") if bruker.fast_unbcf else (bruker, "py_parse_hypermap")
     )
     monkeypatch.setattr(holder, name, counted)
-    monkeypatch.setattr(decoded, "DECODED", decoded.Cache(1 << 30))
+    monkeypatch.setattr(remembered, "DECODED", Cache(1 << 30))
     root = next(r for r in open_source(shared_data / "EDS_map_256x256_tilt0.bcf") if r.info.navigation_shape)
     first = root.reader.read((0, 0))
     started = time.perf_counter()
@@ -220,10 +221,10 @@ def test_a_block_is_decoded_once_for_all_its_frames(shared_data, monkeypatch):
 
 
 def test_what_is_decoded_is_kept_within_a_bound(tmp_path, monkeypatch):
-    monkeypatch.setattr(decoded, "DECODED", decoded.Cache(600))
+    monkeypatch.setattr(remembered, "DECODED", Cache(600))
     (root,) = open_source(dectris(tmp_path))
     frames = [root.reader.read(index) for index in np.ndindex(3, 3)]
-    assert decoded.DECODED.size <= 600
+    assert remembered.DECODED.size <= 600
     np.testing.assert_array_equal(np.reshape(frames, (9, 6, 6)), write.placed((9, 6, 6), "u4").astype("u2"))
 
 

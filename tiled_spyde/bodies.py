@@ -195,7 +195,7 @@ def _made(body: Body, array: NDArray[Any]) -> bytes:
         array = padded(array.reshape(tuple(map(len, body.selection.ranges))), body.padded)
     if body.media_type == codecs.MEDIA_TYPE:
         return codecs.encode(array)
-    return _compressed(_octets(array), body.encoding)
+    return _compressed(codecs.wire_order(array).reshape(-1), body.encoding)
 
 
 def _octets(array: NDArray[Any]) -> Octets:
@@ -204,11 +204,12 @@ def _octets(array: NDArray[Any]) -> Octets:
     return codecs.wire_order(array).reshape(-1).view(np.uint8).data
 
 
-def _compressed(octets: Octets, encoding: str) -> bytes:
+def _compressed(array: NDArray[Any], encoding: str) -> bytes:
     """Compress as tiled does; return nothing where that is not worth it."""
     buffer = io.BytesIO()
     writer = default_compression_registry.dispatch(OCTETS, encoding)(buffer)
-    writer.write(octets)
+    # blosc2 shuffles by the size of an item, which bytes do not tell.
+    writer.write(array.data)
     writer.close()
     compressed = buffer.getvalue()
-    return compressed if len(compressed) < _WORTH_SENDING * len(octets) else b""
+    return compressed if len(compressed) < _WORTH_SENDING * array.nbytes else b""

@@ -1,17 +1,19 @@
 """An array on the wire: little-endian, C order, one self-describing Blosc frame.
 
-Bit-shuffled lz4 because counting detectors fill few bits of each word. A Blosc frame carries its own
-shuffle and codec, so the same bytes serve zarr v2, zarr v3 and the viewer.
+Bit-shuffled lz4 because counting detectors fill few bits of each word; what does not get smaller is stored as it is.
+A Blosc frame says itself which, so the same bytes serve zarr v2, zarr v3 and the viewer.
 """
 
 from __future__ import annotations
 
 import sys
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numcodecs.blosc import Blosc
+
+from tiled_spyde.errors import TooLarge
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,6 +24,9 @@ MEDIA_TYPE = "application/x-blosc"
 SERIALIZED: ContextVar[dict[str, str] | None] = ContextVar("SERIALIZED", default=None)
 
 _BLOSC = Blosc(cname="lz4", clevel=5, shuffle=Blosc.BITSHUFFLE)
+_STORED = Blosc(cname="lz4", clevel=0, shuffle=Blosc.NOSHUFFLE)
+_SAMPLES, _SAMPLE_BYTES = 4, 8192
+_WORTHWHILE = 0.85  # of its size: what gains less takes longer to compress than to send in a fast network
 
 
 def wire_order(array: NDArray[Any]) -> NDArray[Any]:
@@ -33,10 +38,29 @@ def wire_order(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def encode(array: NDArray[Any]) -> bytes:
-    """Encode `array` of any shape as one Blosc frame; nothing at all for an empty one."""
+    """Encode `array` of any shape as one Blosc frame; nothing at all for an empty one.
+
+    Raises
+    ------
+    TooLarge
+        It has 2 GiB or more, which no Blosc frame can hold.
+    """
     if array.size == 0:
         return b""
-    return bytes(_BLOSC.encode(wire_order(array)))
+    if array.nbytes > Blosc.max_buffer_size:
+        raise TooLarge(f"A Blosc frame cannot hold {array.nbytes} bytes. Ask for a smaller slice.")
+    array = wire_order(array)
+    return cast("bytes", (_STORED if _is_noise(array) else _BLOSC).encode(array))
+
+
+def _is_noise(array: NDArray[Any]) -> bool:
+    """Whether compressing the C-contiguous `array` is in vain, as for most measured floats: tried on samples."""
+    if array.dtype.kind not in "fc" or array.nbytes <= 2 * _SAMPLES * _SAMPLE_BYTES:
+        return False
+    flat, count = array.reshape(-1), _SAMPLE_BYTES // array.itemsize
+    apart = (flat.size - count) // (_SAMPLES - 1)
+    sample = np.concatenate([flat[at * apart :][:count] for at in range(_SAMPLES)])
+    return len(_BLOSC.encode(sample)) > _WORTHWHILE * sample.nbytes
 
 
 def decode(frame: bytes, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:

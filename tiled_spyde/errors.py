@@ -46,6 +46,10 @@ class Busy(SpydeError):
     """The server has no room for this now; the same request may succeed in a moment."""
 
 
+class WorkerEnded(Busy):
+    """The process that computed this ended in the middle; another one takes its place."""
+
+
 class Abandoned(SpydeError):
     """Whoever asked for this has gone, so nobody waits for it."""
 

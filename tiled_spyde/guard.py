@@ -294,7 +294,8 @@ async def answer(send: Send, status: int, detail: str) -> None:
     headers = {"content-type": "application/json"}
     if status == 503:
         headers["retry-after"] = RETRY_AFTER
-    await _send(send, status, headers, json.dumps({"detail": detail}).encode())
+    body = json.dumps({"detail": detail}, ensure_ascii=False, separators=(",", ":"))
+    await _send(send, status, headers, body.encode(errors="replace"))
 
 
 async def _send(send: Send, status: int, headers: Mapping[str, str], body: bytes) -> None:

@@ -6,6 +6,7 @@ What is not plain is left to tiled: that is never wrong, only slower.
 from __future__ import annotations
 
 import re
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -38,6 +39,8 @@ _NUMBERS = re.compile(r"[0-9]{1,9}(?:,[0-9]{1,9}){0,31}")
 _INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
 _IMAGE = ".zarr/0"
 _MEDIA_TYPES = {"*/*": OCTETS, OCTETS: OCTETS, codecs.MEDIA_TYPE: codecs.MEDIA_TYPE}
+_OF_SLICES = frozenset(("slice", "expected_shape", "format"))
+_OF_BLOCKS = frozenset(("block", "expected_shape", "format"))
 _LONGEST = 400
 _MOST_NAMED = 2048
 _MOST_NODES = 1024
@@ -94,8 +97,8 @@ class Plain:
         self._snapshot = snapshot
         self._vary = vary
         self._seen: object = None
-        self._named: dict[tuple[str, bytes, bytes | None, bytes], Named] = {}
-        self._nodes: dict[str, _Node] = {}
+        self._named: OrderedDict[tuple[str, bytes, bytes | None, bytes], Named] = OrderedDict()
+        self._nodes: OrderedDict[str, _Node] = OrderedDict()
 
     def find(self, path: str, query: bytes, accept: bytes | None, accept_encoding: bytes) -> Named | None:
         """Return what a request names; None: it is not plain. Microseconds, for the event loop.
@@ -129,7 +132,7 @@ class Plain:
         if path.startswith((ZARR_2, ZARR_3)):
             return None if query else self._chunk(path[len(ZARR_2) :], path.startswith(ZARR_2))
         cut = path.startswith(FULL)
-        given = _parameters(query, {"slice" if cut else "block", "expected_shape", "format"})
+        given = _parameters(query, _OF_SLICES if cut else _OF_BLOCKS)
         if given is None:
             return None
         media_type = _media_type(given.get("format"), accept)
@@ -137,14 +140,16 @@ class Plain:
         if media_type is None or node is None:
             return None
         selection = _slice(node, given.get("slice", "")) if cut else _block(node, given.get("block", ""))
-        if selection is None or given.get("expected_shape", _text(selection)) != _text(selection):
+        if selection is None:
+            return None
+        shape = ",".join(map(str, selection.shape))
+        if "expected_shape" in given and given["expected_shape"] != (shape or "scalar"):
             return None
         body = Body.of(node.recipe, selection, media_type)
-        if media_type == OCTETS and (
-            encoding := encoding_for(http.accepted_encodings(accept_encoding), body.nbytes)
-        ):
+        if accept_encoding and media_type == OCTETS:
+            encoding = encoding_for(http.accepted_encodings(accept_encoding), body.nbytes)
             body = Body.of(node.recipe, selection, media_type, encoding)
-        return self._answer(node, body, _shape(selection))
+        return self._answer(node, body, shape)
 
     def _chunk(self, path: str, old: bool) -> Named | None:
         """Return the chunk that a path below zarr's v2 (`old`) or v3 names."""
@@ -219,13 +224,13 @@ class Plain:
         return _Node(f"{above}{slash}{plain}", bool(pinned), recipe, recipe.info.shape, chunk_shape(recipe))
 
 
-def _remember(held: dict[Any, Any], key: Any, value: Any, most: int) -> None:
-    if len(held) >= most:
-        del held[next(iter(held))]
+def _remember(held: OrderedDict[Any, Any], key: Any, value: Any, most: int) -> None:
     held[key] = value
+    if len(held) > most:
+        held.popitem(last=False)
 
 
-def _parameters(query: bytes, known: set[str]) -> dict[str, str] | None:
+def _parameters(query: bytes, known: frozenset[str]) -> dict[str, str] | None:
     """Return the parameters of a query, or None where it has one that is unknown or stands twice."""
     given: dict[str, str] = {}
     if not query:
@@ -274,14 +279,6 @@ def _block(node: _Node, text: str) -> Selection | None:
         for i, size, end in zip(index, node.chunks, node.shape, strict=True)
     )
     return Selection(ranges, (True,) * len(ranges)) if all(ranges) else None
-
-
-def _shape(selection: Selection) -> str:
-    return ",".join(map(str, selection.shape))
-
-
-def _text(selection: Selection) -> str:
-    return _shape(selection) or "scalar"
 
 
 def _parted(path: str, old: bool) -> Iterator[tuple[str, list[str]]]:

@@ -10,13 +10,16 @@ from operator import mul
 from typing import TYPE_CHECKING, Any
 
 from tiled_spyde.errors import InvalidOperation
+from tiled_spyde.signals import PromptReader
 from tiled_spyde.slices import index_of, strides_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from tiled_spyde.operations.base import FrameFunction, FrameNumbers, Operation
-    from tiled_spyde.signals import Index, SignalInfo
+    from tiled_spyde.signals import Index, Region, SignalInfo
     from tiled_spyde.sources import Root
 
 MAX_STEPS = 64
@@ -73,6 +76,42 @@ class Recipe:
         """Recipe of the very same array: without the last steps that move no frame."""
         moved = not self.is_view or self.frames is not None
         return self if moved or self.parent is None else self.parent.array
+
+    @cached_property
+    def shape(self) -> tuple[int, ...]:
+        """Array shape."""
+        return self.info.shape
+
+    @cached_property
+    def navigation_dimension(self) -> int:
+        """How many axes a person points into."""
+        return len(self.info.navigation_axes)
+
+    @cached_property
+    def only_numbers(self) -> bool:
+        """Whether every position of a scan has one computed number."""
+        return not self.stored and self.navigation_dimension > 0 and not self.info.signal_axes
+
+    @cached_property
+    def largest_frame_bytes(self) -> int:
+        """Of the frames that are held whole to compute one of these; 0 where none is computed."""
+        if self.parent is None or self.stored:
+            return 0
+        below = max(self.parent.largest_frame_bytes, self.root.info.frame_bytes)
+        return max(self.info.frame_bytes, below)
+
+    @cached_property
+    def read_at_once(self) -> Callable[[Index, Region], NDArray[Any] | None] | None:
+        """Of the root's reader, where it knows what it can give at once; see `PromptReader`."""
+        reader = self.root.reader
+        return reader.read_at_once if isinstance(reader, PromptReader) else None
+
+    def computed(self, index: Index) -> tuple[Recipe, Index]:
+        """Return whose frame stands at `index`, and where: past the views, the recipe that computes it or the root."""
+        recipe = self
+        while recipe.is_view and recipe.parent is not None:
+            recipe, index = recipe.parent, recipe.below(index)
+        return recipe, index
 
     def below(self, index: Index) -> Index:
         """Position of the parent's frame that a view has at `index`."""

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from enum import IntEnum
+from threading import Lock
 from time import perf_counter
 from typing import TYPE_CHECKING
 
 from tiled_spyde.errors import Abandoned
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+# Several threads may work for one ticket; held for a sum.
+_ADDING = Lock()
 
 
 class Urgency(IntEnum):
@@ -32,12 +36,13 @@ class Ticket:
     urgency : Urgency
     """
 
-    __slots__ = ("_abandoned", "client", "timings", "urgency")
+    __slots__ = ("_abandoned", "_then", "client", "timings", "urgency")
 
     def __init__(self, client: str = "", urgency: Urgency = Urgency.LOOKED_AT) -> None:
         self.client = client
         self.urgency = urgency
         self._abandoned = False
+        self._then: list[Callable[[], None]] = []
         # Seconds by stage: queue, read, compute, encode.
         self.timings: dict[str, float] = {}
 
@@ -49,6 +54,24 @@ class Ticket:
     def abandon(self) -> None:
         """Say that whoever asked has gone; from any thread."""
         self._abandoned = True
+        self._call()
+
+    def when_abandoned(self, then: Callable[[], None]) -> None:
+        """Have `then` called once whoever asked has gone, in the thread that says so; at once where it is so."""
+        self._then.append(then)
+        if self._abandoned:
+            self._call()
+
+    def forget(self, then: Callable[[], None]) -> None:
+        """Take back what `when_abandoned` was told."""
+        with suppress(ValueError):
+            self._then.remove(then)
+
+    def _call(self) -> None:
+        # Popping is atomic: each is called once, whoever comes first.
+        with suppress(IndexError):
+            while True:
+                self._then.pop()()
 
     def check(self) -> None:
         """Raise `Abandoned` once whoever asked has gone."""
@@ -66,7 +89,8 @@ class Ticket:
 
     def add(self, stage: str, seconds: float) -> None:
         """Add time to a stage."""
-        self.timings[stage] = self.timings.get(stage, 0.0) + seconds
+        with _ADDING:
+            self.timings[stage] = self.timings.get(stage, 0.0) + seconds
 
 
 # Of the request that is being answered, where it is not handed on by hand: tiled calls our adapters.

@@ -1,32 +1,32 @@
-"""Frames of arrays that a library reads: HDF5 datasets, zarr arrays, TIFF pages."""
+"""Frames of arrays that a library reads: zarr arrays, TIFF pages; for HDF5 datasets see `chunks`."""
 
 from __future__ import annotations
 
 import math
 import threading
-from collections import OrderedDict
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tiled_spyde.errors import SourceError
 from tiled_spyde.sources import store
-from tiled_spyde.sources.hdf5 import opened
 from tiled_spyde.sources.quiet import silence_readers
-from tiled_spyde.sources.raw import linear, within
+from tiled_spyde.sources.raw import AT_ONCE, linear, within
+from tiled_spyde.sources.remembered import Layout, assembled, assembled_at_once
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from tiled_spyde.signals import Index, Region, SignalInfo
     from tiled_spyde.sources.files import File
+    from tiled_spyde.sources.remembered import Selection
 
-CHUNK_CACHE = 64 << 20  # bytes of decoded HDF5 chunks kept for each open dataset
 _OPEN = 8  # files kept open at a time: bounds memory and descriptors for folders of thousands
+_FEW_FILES = 16  # so many can be looked at without taking time
 
 
 class ArrayFrames:
@@ -47,14 +47,31 @@ class ArrayFrames:
     def __init__(self, files: Sequence[File], array: Any, navigate: Sequence[bool], info: SignalInfo) -> None:
         self._files = tuple(files)
         self._array = array
-        self.held = array.nbytes if isinstance(array, np.ndarray) else 0  # bytes in memory
         self._navigate = tuple(navigate)
         self._info = info
+        self._layout: Layout | None = None  # of the chunks that are remembered, once it is known
+
+    @cached_property
+    def _key(self) -> tuple[str, str]:
+        """What chunks are remembered by: short, for it is hashed for each frame."""
+        said = repr((type(self).__name__, self._files, self._array)).encode()
+        return "chunk", blake2b(said, digest_size=16).hexdigest()
 
     def read(self, index: Index, region: Region = ()) -> NDArray[Any]:
         """Return ``frame[region]`` at `index`; see `tiled_spyde.signals.FrameReader`."""
         linear(index, self._info.navigation_shape)
         return self._checked(index, region, f"frame {index}")
+
+    def read_at_once(self, index: Index, region: Region = ()) -> NDArray[Any] | None:
+        """Return what `read` does if it is decoded already; see `tiled_spyde.signals.PromptReader`."""
+        shape = [len(range(cut.start, cut.stop, cut.step)) for cut in region] or self._info.signal_shape
+        if len(self._files) > _FEW_FILES or math.prod(shape) * self._info.dtype.itemsize > AT_ONCE:
+            return None
+        part = self._part(index, region, self._peek)
+        if part is None:
+            return None
+        self._check()
+        return np.array(part, self._info.dtype, order="C")
 
     def read_region(self, positions: Region, region: Region = ()) -> NDArray[Any]:
         """Return many frames at once; see `tiled_spyde.signals.RegionReader`."""
@@ -81,39 +98,45 @@ class ArrayFrames:
         for file in self._files:
             file.check()
 
-    def _part(self, at: Index | Region, region: Region) -> Any:
+    def _part(
+        self, at: Index | Region, region: Region, take: Callable[[Selection], Any] | None = None
+    ) -> Any:
         """Return what is at a position, or at several: then their axes come first."""
         signal = iter(region or [slice(0, size, 1) for size in self._info.signal_shape])
         navigation: Iterator[int | slice] = iter(at)
-        part = self._slice(
+        part = (take or self._slice)(
             tuple(next(navigation) if navigate else next(signal) for navigate in self._navigate)
         )
-        if len(part.shape) < len(self._navigate):  # one frame: no navigation axis is left
+        if part is None or len(part.shape) < len(self._navigate):  # one frame: no navigation axis is left
             return part
         return part.transpose(sorted(range(part.ndim), key=lambda axis: not self._navigate[axis]))
 
-    def _slice(self, selection: tuple[int | slice, ...]) -> Any:
+    def _slice(self, selection: Selection) -> Any:
         raise NotImplementedError
 
-
-class Hdf5Frames(ArrayFrames):
-    """Frames of an HDF5 dataset; `array` is its name."""
-
-    def _slice(self, selection: tuple[int | slice, ...]) -> Any:
-        return _datasets.get(self._files, self._array)[selection]
+    def _peek(self, selection: Selection) -> Any:
+        """Return what `_slice` does if it is remembered, else None."""
+        return None if self._layout is None else assembled_at_once(self._key, self._layout, selection)
 
 
 class ZarrFrames(ArrayFrames):
     """Frames of an array of a zarr store; `array` is the store's path, its name in it, and what it may lead to."""
 
-    def _slice(self, selection: tuple[int | slice, ...]) -> Any:
-        return store.array(self._files, *self._array)[selection]
+    def _slice(self, selection: Selection) -> Any:
+        array = store.array(self._files, *self._array)
+        layout = Layout.even(array.shape, array.chunks, array.dtype)
+        if not layout.fits():
+            return array[selection]
+        self._layout = layout
+        return assembled(self._key, layout, selection, lambda numbers: array[layout.chunk(numbers)])
 
 
 class TiffFrames(ArrayFrames):
     """Frames that are the pages of a series of a TIFF file; `array` is the number of the series."""
 
-    def _part(self, at: Index | Region, region: Region) -> Any:
+    def _part(self, at: Index | Region, region: Region, take: Any = None) -> Any:
+        if take is not None:
+            return None  # pages are decoded, not remembered
         scan = self._info.navigation_shape
         if all(isinstance(one, int) for one in at):
             return next(self._pages([linear(at, scan)]))[region]  # type: ignore[arg-type]
@@ -131,34 +154,6 @@ class TiffFrames(ArrayFrames):
                     yield frame.reshape(self._info.signal_shape)
             finally:
                 tiff.filehandle.close()
-
-
-class _Datasets:
-    """Datasets that are open, those read last; a file closes when the last reader lets go of it."""
-
-    def __init__(self) -> None:
-        self._held: OrderedDict[tuple[Path, str], tuple[Sequence[File], Any, Any]] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, files: Sequence[File], name: str) -> Any:
-        key = (files[0].path, name)
-        with self._lock:
-            held = self._held.get(key)
-            if held is not None and held[0] == files:
-                self._held.move_to_end(key)
-                return held[2]
-            if held is not None:
-                # HDF5 would give the new reader what is open under this path, with the members as they were.
-                del self._held[key]
-                held[1].close()
-            file = opened(files[0].path, rdcc_nbytes=CHUNK_CACHE, rdcc_nslots=10_007)
-            self._held[key] = (files, file, file[name])
-            while len(self._held) > _OPEN:
-                self._held.popitem(last=False)
-            return self._held[key][2]
-
-
-_datasets = _Datasets()
 
 
 @lru_cache(maxsize=_OPEN)

@@ -101,6 +101,42 @@ class File:
         os.close(descriptor)
         raise self.changed("has changed")
 
+    def read_into(self, buffer: memoryview, start: int, flags: int = 0) -> int:
+        """Fill `buffer` with the bytes of this very file from `start` on.
+
+        Parameters
+        ----------
+        buffer : memoryview
+            Of bytes.
+        start : int
+        flags : int
+            Of ``preadv``: with ``os.RWF_NOWAIT`` what is not in memory is an OSError.
+
+        Returns
+        -------
+        int
+            How many there were: fewer than wanted at the end of the file.
+
+        Raises
+        ------
+        SourceChanged
+            It is another file by now, or was written to meanwhile: what was read may be of both.
+        OSError
+        """
+        descriptor = self.open()
+        try:
+            got = 0
+            while got < len(buffer):
+                read = os.preadv(descriptor, [buffer[got:] if got else buffer], start + got, flags)
+                if read == 0:
+                    break
+                got += read
+            if not self.matches(os.fstat(descriptor)):
+                raise self.changed("has changed")
+            return got
+        finally:
+            os.close(descriptor)
+
     def changed(self, what: str) -> SourceChanged:
         """Return the error to raise when this file `what` ("is gone")."""
         return SourceChanged(f"{self.name} {what} since it was opened. Open it again.")

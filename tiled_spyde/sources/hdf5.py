@@ -170,15 +170,19 @@ def unpacked_size(path: Path) -> int:
 
 def place(dataset: Any) -> Place | None:
     """Return where the data of `dataset` lie if they lie there as one uncompressed piece, else None."""
-    import h5py
-
     offset = dataset.id.get_offset()
-    plain = dataset.chunks is None and offset is not None and dataset.file.userblock_size == 0
-    if not plain or dataset.external or dataset.dtype.names:
-        return None
-    if dataset.id.get_type() != h5py.h5t.py_create(dataset.dtype, logical=True):
+    if dataset.chunks is not None or offset is None or not is_plain(dataset):
         return None
     return Place(offset, dataset.dtype, frames=1, pixels=dataset.size)
+
+
+def is_plain(dataset: Any) -> bool:
+    """Whether the numbers of `dataset` lie in its own file as numpy has them, where HDF5 says they are."""
+    import h5py
+
+    if dataset.is_virtual or dataset.external or dataset.dtype.names or dataset.file.userblock_size:
+        return False
+    return bool(dataset.id.get_type() == h5py.h5t.py_create(dataset.dtype, logical=True))
 
 
 def _data_files(file: Any) -> list[Any]:

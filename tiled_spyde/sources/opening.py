@@ -15,10 +15,11 @@ import numpy as np
 from tiled_spyde.errors import SourceError
 from tiled_spyde.labels import plain_text
 from tiled_spyde.sources import formats
-from tiled_spyde.sources.arrays import Hdf5Frames, TiffFrames, ZarrFrames
+from tiled_spyde.sources.arrays import TiffFrames, ZarrFrames
 from tiled_spyde.sources.blocks import dask_array
 from tiled_spyde.sources.bounds import Bounds
 from tiled_spyde.sources.calibration import Described, describe
+from tiled_spyde.sources.chunks import Hdf5Frames
 from tiled_spyde.sources.colours import count, plain
 from tiled_spyde.sources.decoded import DecodedFrames, is_mapped
 from tiled_spyde.sources.files import File

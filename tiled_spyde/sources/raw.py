@@ -6,6 +6,7 @@ that is truncated under a map kills the process.
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 from dataclasses import dataclass
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 _SPAN = 64 * 2**20
 # Frames that are no larger than this are read together with what lies between them.
 _SMALL = 1 << 20
+# Copying more than this takes too long for those who may not be held up.
+AT_ONCE = 1 << 20
+_NO_WAIT: int = getattr(os, "RWF_NOWAIT", 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +90,7 @@ class RawFrames:
         self._signal_shape = info.signal_shape or (1,)
         self._row = math.prod(self._signal_shape[1:]) * info.dtype.itemsize
         self._pitch = info.frame_bytes + place.gap
+        self._prompt = _NO_WAIT != 0
 
     def read(self, index: Index, region: Region = ()) -> NDArray[Any]:
         """Return ``frame[region]`` at `index`; see `tiled_spyde.signals.FrameReader`."""
@@ -97,6 +102,18 @@ class RawFrames:
         rest = region[1:] or (slice(None),) * (len(self._signal_shape) - 1)
         parts = [self._rows(index, (slice(g[0], g[-1] + 1, g.step), *rest)) for g in groups]
         return np.concatenate(parts)
+
+    def read_at_once(self, index: Index, region: Region = ()) -> NDArray[Any] | None:
+        """Return what `read` does if it is in memory already; see `tiled_spyde.signals.PromptReader`."""
+        rows = self._stored_rows(region)
+        if not self._prompt or (rows.stop - rows.start) * self._row > AT_ONCE:
+            return None
+        try:
+            return self._rows(index, region, _NO_WAIT)
+        except OSError as error:
+            # Some file systems (of memory, of networks) cannot say whether they would wait.
+            self._prompt = error.errno == errno.EAGAIN
+            return None
 
     def read_region(self, positions: Region, region: Region = ()) -> NDArray[Any]:
         """Return many frames at once; see `tiled_spyde.signals.RegionReader`."""
@@ -133,17 +150,20 @@ class RawFrames:
         part = frames[(slice(None), *region)] if self._info.signal_shape else frames[:, 0]
         return np.array(part, self._info.dtype, order="C")
 
-    def _rows(self, index: Index, region: Region) -> NDArray[Any]:
-        start = self._place.offset + linear(index, self._navigation_shape) * self._pitch
+    def _rows(self, index: Index, region: Region, flags: int = 0) -> NDArray[Any]:
         rows = self._stored_rows(region)
         block = np.empty((rows.stop - rows.start, *self._signal_shape[1:]), self._place.dtype)
-        self._fill(block, start + rows.start * self._row, index)
+        self._fill(block, self._start(index) + rows.start * self._row, index, flags)
         if self._place.flipped:
             block = block[::-1]
         part = block[(slice(None, None, rows.step), *region[1:])]
         if not self._info.signal_shape:
             part = part.reshape(())
         return np.array(part, self._info.dtype, order="C", copy=None)
+
+    def _start(self, index: Index) -> int:
+        """Return where in the file the frame at `index` begins."""
+        return self._place.offset + linear(index, self._navigation_shape) * self._pitch
 
     def _stored_rows(self, region: Region) -> slice:
         """Return the rows to read: from the first to behind the last as stored, and the step."""
@@ -156,32 +176,26 @@ class RawFrames:
             first, last = size - 1 - last, size - 1 - first
         return slice(first, last + 1, wanted.step)
 
-    def _fill(self, block: NDArray[Any], start: int, index: Index) -> None:
+    def _fill(self, block: NDArray[Any], start: int, index: Index, flags: int = 0) -> None:
         wanted = block.reshape(-1).view(np.uint8).data
-        descriptor = self._file.open()
         try:
-            got = 0
-            while got < len(wanted):
-                read = os.preadv(descriptor, [wanted[got:]], start + got)
-                if read == 0:
-                    raise self._truncated(start + got, os.fstat(descriptor).st_size)
-                got += read
-            if not self._file.matches(os.fstat(descriptor)):
-                raise self._file.changed("has changed")
+            got = self._file.read_into(wanted, start, flags)
         except OSError as error:
+            if flags:
+                raise
             raise SourceError(
                 f"Cannot read frame {index} of {self._file.name} at byte {start}: {error.strerror}."
             ) from error
-        finally:
-            os.close(descriptor)
+        if got < len(wanted):
+            raise self._truncated(start + got, index)
 
-    def _truncated(self, missing: int, size: int) -> SourceError:
-        """Return the error that names the frame with the byte `missing` of a file of `size` bytes."""
+    def _truncated(self, missing: int, _: Index) -> SourceError:
+        """Return the error that names the frame with the byte `missing`, which the file does not have."""
         number = (missing - self._place.offset) // self._pitch
         index = tuple(map(int, np.unravel_index(number, self._navigation_shape)))
         end = self._place.offset + number * self._pitch + self._info.frame_bytes
         return SourceError(
-            f"{self._file.name} is truncated: frame {index} ends at byte {end}, the file at {size}. "
+            f"{self._file.name} is truncated: frame {index} ends at byte {end}, the file at {self._file.size}. "
             "Copy it again, or crop to the frames that are there."
         )
 

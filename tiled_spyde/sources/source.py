@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 _MOST_OPEN = 64  # sources at a time: descriptors and memory
 _HASH = 32  # characters of a fingerprint that follow from the files alone
-_MOST_HELD = 1 << 30  # bytes of sources whose readers only read them whole
 
 
 @dataclass(frozen=True)
@@ -177,6 +176,13 @@ class _Later:
         self._lock = Lock()
         self._self = ref(self)
 
+    def open_root(self, number: int) -> Root | None:
+        """Return a root if the source is open."""
+        if (opened := self._opened) is None:
+            return None
+        _note_used(self._self)
+        return opened[number]
+
     def root(self, number: int) -> Root:
         opened = self._opened or self._open_once()
         _note_used(self._self)
@@ -186,7 +192,7 @@ class _Later:
         with self._lock:
             if (opened := self._opened) is None:
                 opened = self._opened = self._open()
-                _note_opened(self._self, sum(getattr(root.reader, "held", 0) for root in opened))
+                _note_opened(self._self)
         return opened
 
     def close(self) -> None:
@@ -205,9 +211,9 @@ class _Later:
         return opened
 
 
-# The sources that are open, the one read last at the end, with the bytes they hold in memory. Weak: that a
-# source was read is no reason to keep it when nobody serves it any more.
-_open_sources: OrderedDict[ref[_Later], int] = OrderedDict()
+# The sources that are open, the one read last at the end. Weak: that a source was read is no reason to keep it
+# when nobody serves it any more.
+_open_sources: OrderedDict[ref[_Later], None] = OrderedDict()
 _open_lock = Lock()
 
 
@@ -217,14 +223,12 @@ def _note_used(later: ref[_Later]) -> None:
             _open_sources.move_to_end(later)
 
 
-def _note_opened(later: ref[_Later], held: int) -> None:
+def _note_opened(later: ref[_Later]) -> None:
     """Close those that were not read for longest when there are too many."""
     with _open_lock:
-        _open_sources[later] = held
+        _open_sources[later] = None
         _open_sources.move_to_end(later)
-        while len(_open_sources) > 1 and (
-            len(_open_sources) > _MOST_OPEN or sum(_open_sources.values()) > _MOST_HELD
-        ):
+        while len(_open_sources) > _MOST_OPEN:
             oldest, _ = _open_sources.popitem(last=False)
             if (unused := oldest()) is not None:
                 unused.close()
@@ -240,6 +244,11 @@ class _FramesLater:
     def read(self, index: Index, region: Region = ()) -> NDArray[Any]:
         """Return ``frame[region]`` at `index`; see `tiled_spyde.signals.FrameReader`."""
         return self._later.root(self._number).reader.read(index, region)
+
+    def read_at_once(self, index: Index, region: Region = ()) -> NDArray[Any] | None:
+        """Return what is at hand of a source that is open; see `tiled_spyde.signals.PromptReader`."""
+        root = self._later.open_root(self._number)
+        return None if root is None else root.reader.read_at_once(index, region)  # type: ignore[attr-defined]
 
     def read_region(self, positions: Region, region: Region = ()) -> NDArray[Any]:
         """Return many frames at once; see `tiled_spyde.signals.RegionReader`."""

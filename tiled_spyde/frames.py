@@ -1,0 +1,197 @@
+"""One frame of a recipe: read from the root, each function of the chain called once, cast, and remembered."""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tiled_spyde.errors import Abandoned, ComputeError, InvalidSlice, SpydeError
+from tiled_spyde.operations.base import cast
+from tiled_spyde.processes import StepError
+from tiled_spyde.signals import read_positions
+from tiled_spyde.slices import as_slice, grids, numbers_of, shape_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from tiled_spyde.cache import Cache
+    from tiled_spyde.processes import Processes
+    from tiled_spyde.recipe import Recipe
+    from tiled_spyde.signals import Index, Region
+    from tiled_spyde.slices import Grid
+    from tiled_spyde.tickets import Ticket
+
+# A frame on the way of a trip to another process comes back too, to be remembered, unless it is larger.
+_CHEAP_BYTES = 1 << 20
+
+
+class Frames:
+    """Computes frames in the thread that asks; what holds the interpreter lock, in a process.
+
+    Every call is given the claim for which it works, and raises `Abandoned` between two functions once it is
+    given up.
+
+    Parameters
+    ----------
+    cache : Cache
+        Where frames are remembered, as ``("frame", key, index)``.
+    processes : Processes
+    """
+
+    def __init__(self, cache: Cache, processes: Processes) -> None:
+        self._cache = cache
+        self._processes = processes
+
+    def part(self, recipe: Recipe, index: Index, region: Region, claim: Ticket) -> NDArray[Any]:
+        """Return a part of one frame; of what is computed, the whole frame is remembered."""
+        recipe, index = recipe.computed(index)
+        if recipe.parent is not None:
+            return self._frame(recipe, index, claim)[region]
+        return self._read(recipe, index, region, claim)
+
+    def remembered(self, recipe: Recipe, index: Index) -> NDArray[Any] | None:
+        """Return a computed frame where it is remembered; for the event loop."""
+        recipe, index = recipe.computed(index)
+        return self._cache.peek(("frame", recipe.key, index))
+
+    def values(self, recipe: Recipe, positions: NDArray[Any], claim: Ticket) -> NDArray[Any]:
+        """Return the numbers of a map at `positions`, which are in array order: shape ``(n, axes)``."""
+        shape = recipe.info.navigation_shape
+        numbers = np.ravel_multi_index(tuple(positions.T), shape)
+        out = np.empty(len(numbers), recipe.info.dtype)
+        for grid in grids(positions):
+            out[np.searchsorted(numbers, numbers_of(grid, shape))] = self.block(
+                recipe, grid, (), claim
+            ).ravel()
+        return out
+
+    def block(self, recipe: Recipe, positions: Grid, region: Region, claim: Ticket) -> NDArray[Any]:
+        """Return the same part of the frames at a few positions, which are read at once.
+
+        They are not remembered: they would drive out what people look at.
+        """
+        begin = perf_counter()
+        below = _stored_frames(recipe, positions, region if recipe.stored else ())
+        claim.add("read", perf_counter() - begin)
+        if recipe.stored:
+            return below
+        counts = tuple(map(len, positions))
+        out = np.empty(counts + shape_of(region), recipe.info.dtype)
+        for cell in np.ndindex(counts):
+            index = tuple(taken[i] for taken, i in zip(positions, cell, strict=True))
+            out[cell] = self._frame(recipe, index, claim, keep=False, below=below[(*cell, ...)])[region]
+        return out
+
+    def _read(self, recipe: Recipe, index: Index, region: Region, claim: Ticket) -> NDArray[Any]:
+        begin = perf_counter()
+        frame = recipe.root.reader.read(index, region)
+        claim.add("read", perf_counter() - begin)
+        return frame
+
+    def _frame(
+        self,
+        recipe: Recipe,
+        index: Index,
+        claim: Ticket,
+        keep: bool = True,
+        below: NDArray[Any] | None = None,
+    ) -> NDArray[Any]:
+        """Return one whole frame; the frames of the chain are remembered too, for people toggle between them.
+
+        `below` is the root's frame where it has been read already.
+        """
+        recipe, index = recipe.computed(index)
+        if recipe.parent is None:
+            return self._read(recipe, index, (), claim) if below is None else below
+        key = ("frame", recipe.key, index)
+        if keep:
+            return self._get(key, lambda: self._apply(recipe, index, claim, keep, below), claim)
+        held: NDArray[Any] | None = self._cache.peek(key)
+        return self._apply(recipe, index, claim, keep, below) if held is None else held
+
+    def _get(self, key: tuple[Any, ...], compute: Callable[[], NDArray[Any]], claim: Ticket) -> NDArray[Any]:
+        while True:
+            try:
+                return self._cache.get(key, compute)
+            except Abandoned:
+                claim.check()  # else it was computed for others, who have gone
+
+    def _apply(
+        self, recipe: Recipe, index: Index, claim: Ticket, keep: bool, below: NDArray[Any] | None
+    ) -> NDArray[Any]:
+        if recipe.parent is None or recipe.operation is None:
+            raise InvalidSlice("A root has nothing to apply.")
+        if recipe.operation.holds_lock and self._processes.ready():
+            made = self._trip(recipe, index, claim, keep, below)
+            if made is not None:
+                return made
+        frame = self._frame(recipe.parent, index, claim, keep, below)
+        claim.check()
+        begin = perf_counter()
+        try:
+            result = np.asarray(recipe.function(frame))
+        except (SpydeError, MemoryError):
+            raise
+        except Exception as error:
+            raise _failed(recipe.operation.name, index, error) from error
+        result = cast(result, recipe.info, recipe.operation.name)
+        claim.add("compute", perf_counter() - begin)
+        return result
+
+    def _trip(
+        self, recipe: Recipe, index: Index, claim: Ticket, keep: bool, below: NDArray[Any] | None
+    ) -> NDArray[Any] | None:
+        """Return a frame from another process, where all steps that hold the lock are done in one go.
+
+        None where all processes are busy after all.
+        """
+        steps, parent = [recipe], recipe.parent
+        while parent is not None and parent.operation is not None and parent.operation.holds_lock:
+            if self._cache.peek(("frame", parent.key, index)) is not None:
+                break
+            steps, parent = [parent, *steps], parent.parent
+        if parent is None:
+            raise InvalidSlice("A root has nothing to apply.")
+        frame = self._frame(parent, index, claim, keep, below)
+        claim.check()
+        back = [keep and step.info.frame_bytes <= _CHEAP_BYTES for step in steps[:-1]]
+        begin = perf_counter()
+        try:
+            made = self._processes.run(steps, frame, [*back, True], claim)
+        except StepError as error:
+            raise _failed(error.step, index, error) from None
+        claim.add("compute", perf_counter() - begin)
+        if made is None:
+            return None
+        for step, between in zip(steps[:-1], made, strict=False):
+            if between is not None:
+                self._cache.put(("frame", step.key, index), between)
+        return made[-1]
+
+
+def _failed(name: str, index: Index, error: Exception) -> ComputeError:
+    where = f"position {index}" if index else "this image"
+    return ComputeError(f"{name} failed at {where}: {error}. Try other parameters, or look at its parent.")
+
+
+def _stored_frames(recipe: Recipe, positions: Grid, region: Region) -> NDArray[Any]:
+    """Return what stands in the file for the frames at `positions`, read at once where that is possible."""
+    reader, info = recipe.root.reader, recipe.root.info
+    if not recipe.rearranged:
+        return read_positions(reader, info, tuple(map(as_slice, positions)), region)
+    shape = info.navigation_shape
+    numbers = recipe.root_numbers(numbers_of(positions, recipe.info.navigation_shape))
+    wanted = grids(np.stack(np.unravel_index(numbers, shape), axis=1))
+    found = tuple(map(len, positions)) + (shape_of(region) if region else info.signal_shape)
+    if len(wanted) == 1:
+        return read_positions(reader, info, tuple(map(as_slice, wanted[0])), region).reshape(found)
+    out = np.empty((len(numbers), *found[len(positions) :]), info.dtype)
+    for grid in wanted:
+        part = read_positions(reader, info, tuple(map(as_slice, grid)), region)
+        at = np.searchsorted(numbers, numbers_of(grid, shape))
+        out[at] = part.reshape(len(at), *out.shape[1:])
+    return out.reshape(found)
