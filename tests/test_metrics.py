@@ -16,9 +16,11 @@ from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
 from tiled_spyde import metrics
+from tiled_spyde.errors import Abandoned
 from tiled_spyde.evaluate import Evaluator
 from tiled_spyde.operations import build
 from tiled_spyde.recipe import Recipe
+from tiled_spyde.tickets import Ticket, Urgency
 
 FRAME = "/api/v1/array/full/scan4d.hspy/signal/root?slice=1,2&format=application/octet-stream"
 
@@ -84,6 +86,30 @@ def test_the_cache_of_an_evaluator_and_of_several():
     gc.collect()
     assert now("cache_limit_bytes") == limit
     assert now("cache_misses_total") == misses  # what was counted stays
+
+
+def test_the_pool_of_an_evaluator():
+    recipe = Recipe(make_root((3, 4, 5, 6))).then(build("gaussian_filter", {"sigma": 1.0}))
+    evaluator = Evaluator(10**6, 3)
+    workers = now("pool_workers")
+    metrics.watch(evaluator)
+    assert now("pool_workers") == workers + 3
+    gone = Ticket("me", Urgency.AHEAD)
+    gone.abandon()
+    with (
+        rising(1, "pool_finished_total", urgency="looked_at"),
+        rising(1, "pool_finished_total", urgency="bulk"),
+        rising(1, "pool_dropped_total", urgency="ahead"),
+        rising(0, "pool_refused_total", urgency="bulk"),
+    ):
+        evaluator.start(recipe, (0, 0), Ticket("me")).result()
+        evaluator.start(recipe, (0, 1), Ticket("me", Urgency.BULK)).result()
+        with pytest.raises(Abandoned):
+            evaluator.start(recipe, (0, 2), gone).result()
+        evaluator.close()
+    with rising(1, "pool_refused_total", urgency="looked_at"), rising(1, "processes_lost_total"):
+        evaluator.pool.refused[Urgency.LOOKED_AT] += 1
+        evaluator.processes.lost += 1
 
 
 def test_memory_is_shown():

@@ -75,7 +75,7 @@ _POOL = {
     "dropped": _counter("pool_dropped", "Requests given up because whoever asked had gone.", "urgency"),
     "refused": _counter("pool_refused", "Requests refused because too many waited.", "urgency"),
 }
-_RESTARTED = _counter("processes_restarted", "Child processes started in the place of one that ended.")
+_LOST = _counter("processes_lost", "Child processes that ended by themselves in the middle of a frame.")
 
 
 class _Tally:
@@ -158,10 +158,9 @@ def _bring_requests(tally: _Tally) -> None:
 
 def _counted(evaluator: Evaluator) -> Iterator[tuple[Counter, float]]:
     """Yield what an evaluator has counted from its beginning on."""
-    cache, pool = evaluator.cache, getattr(evaluator, "pool", None)
+    cache, pool = evaluator.cache, evaluator.pool
     yield from ((_HITS, cache.hits), (_MISSES, cache.misses), (_EVICTIONS, cache.evictions))
-    if pool is None:
-        return
+    yield _LOST, evaluator.processes.lost
     for name, counter in _POOL.items():
         for urgency, count in getattr(pool, name).items():
             yield counter.labels(urgency.name.lower()), count
@@ -169,11 +168,8 @@ def _counted(evaluator: Evaluator) -> Iterator[tuple[Counter, float]]:
 
 def _measured(evaluator: Evaluator) -> Iterator[tuple[Gauge, float]]:
     """Yield what is the case with an evaluator now."""
-    cache, pool = evaluator.cache, getattr(evaluator, "pool", None)
-    yield from ((_HELD, cache.size), (_LIMIT, cache.limit))
-    if pool is None:
-        return
-    yield from ((_WORKERS, pool.workers), (_BUSY, pool.busy))
+    cache, pool = evaluator.cache, evaluator.pool
+    yield from ((_HELD, cache.size), (_LIMIT, cache.limit), (_WORKERS, pool.workers), (_BUSY, pool.busy))
     for urgency, count in pool.waiting.items():
         yield _WAITING.labels(urgency.name.lower()), count
 
