@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import socket
 from dataclasses import dataclass
 from http.client import HTTPResponse
@@ -29,6 +30,19 @@ def request(target, *headers, method="GET", version="1.1", body=b"", key=KEY):
 
 def _bytes(text):
     return text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape")
+
+
+class _Kept(io.BufferedReader):
+    """What comes on a connection; not closed with an answer, for it may hold the beginning of the next."""
+
+    def makefile(self, *_):
+        return self
+
+    def close(self):
+        pass
+
+    def end(self):
+        super().close()
 
 
 class Wire:
@@ -61,12 +75,17 @@ class Wire:
     def send(self, raw):
         if self._socket is None:
             self._socket = socket.create_connection(self._address, timeout=60)
+            self._coming = _Kept(socket.SocketIO(self._socket, "r"))
             self.connections += 1
         self._socket.sendall(raw)
 
+    def peek(self):
+        """Return some of what has come, and leave it there."""
+        return self._coming.peek()
+
     def receive(self, method="GET"):
         """Return one answer, and close where it says so; ConnectionError where there is none."""
-        got = HTTPResponse(self._socket, method=method)
+        got = HTTPResponse(self._coming, method=method)
         got.begin()
         body = got.read()
         answer = Answer(got.status, {k.lower(): v for k, v in got.getheaders()}, body, got.will_close)
@@ -76,5 +95,6 @@ class Wire:
 
     def close(self):
         if self._socket is not None:
+            self._coming.end()
             self._socket.close()
             self._socket = None
