@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tiled_spyde import operations
-from tiled_spyde.errors import Busy, ComputeError, InvalidOperation, InvalidSlice, TooLarge
+from tiled_spyde.errors import ComputeError, InvalidOperation, InvalidSlice, TooLarge
 from tiled_spyde.evaluate import Evaluator, signal
 from tiled_spyde.operations import REGISTRY, build
 from tiled_spyde.recipe import MAX_STEPS, Recipe
@@ -341,31 +341,6 @@ def test_a_map_that_cannot_be_held_is_computed_position_by_position():
         small.read(recipe, (slice(1, 5, 2), 3)), root.reader.array[1:5:2, 3].sum((1, 2), dtype="u8")
     )
     assert len(root.reader.reads) == 2
-
-
-def test_heavy_requests_leave_room_for_single_frames(monkeypatch):
-    monkeypatch.setattr("tiled_spyde.evaluate._HEAVY_SECONDS", 1e-9)
-    monkeypatch.setattr("tiled_spyde.evaluate._PATIENCE_SECONDS", 0.05)
-    ours, recipe = evaluator(), Recipe(make_root()).then(build("sum", {}))
-    entered, release = threading.Semaphore(0), threading.Event()
-
-    def slow(frame):
-        entered.release()
-        assert release.wait(20)
-        return frame.sum(dtype="u8")
-
-    recipe.__dict__["function"] = slow
-    threads = [threading.Thread(target=ours.read, args=(recipe, (0, column))) for column in range(4)]
-    for thread in threads:
-        thread.start()
-    for _ in threads:
-        assert entered.acquire(timeout=20)
-    with pytest.raises(Busy, match="Try again"):
-        ours.read(recipe, (1, 0))
-    release.set()
-    for thread in threads:
-        thread.join()
-    assert ours.read(recipe, (1, 0)) == recipe.root.reader.array[1, 0].sum()
 
 
 def test_a_chain_has_a_bound():

@@ -90,6 +90,7 @@ class Processes:
     def ready(self) -> bool:
         """Whether one has nothing to do; if not, another one is started, as far as there may be more."""
         with self._lock:
+            self._leave_out_dead()
             if not self._idle:
                 self._start_one()
             return bool(self._idle)
@@ -122,6 +123,7 @@ class Processes:
             The process was ended from outside; it took too long.
         """
         with self._lock:
+            self._leave_out_dead()
             child = self._idle.pop() if self._idle else None
         if child is None:
             return None
@@ -163,6 +165,14 @@ class Processes:
         with self._lock:
             self._there -= 1
             self._start_one()
+
+    def _leave_out_dead(self) -> None:
+        """Forget those that were ended from outside while they had nothing to do; with the lock held."""
+        while self._idle and not self._idle[-1].runs:
+            child = self._idle.pop()
+            self._children.discard(child)
+            self._there -= 1
+            child.end()
 
     def _start_one(self) -> None:
         """Start one more in the background, where there may be more; with the lock held."""
@@ -232,6 +242,11 @@ class _Child:
     def pid(self) -> int:
         """Of the process."""
         return self._process.pid
+
+    @property
+    def runs(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.poll() is None
 
     def await_start(self) -> None:
         """Return when it is there; raise EOFError or OSError where it does not come."""
