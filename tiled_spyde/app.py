@@ -6,6 +6,8 @@ import asyncio
 import logging
 import os
 import re
+from contextlib import suppress
+from hashlib import blake2b
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,23 +22,29 @@ from tiled_spyde.catalog import Catalog
 from tiled_spyde.collecting import spare_what_stays
 from tiled_spyde.database import Database
 from tiled_spyde.evaluate import Evaluator
+from tiled_spyde.following import Following
+from tiled_spyde.fresh import Fresh
 from tiled_spyde.guard import Guard
 from tiled_spyde.index import Index
 from tiled_spyde.lane import Lane, LaneSettings
 from tiled_spyde.listing import Listing, remember_trees, top_listing
+from tiled_spyde.marks import Turn
+from tiled_spyde.places import database_in
 from tiled_spyde.routes import routes
 from tiled_spyde.settings import calibration_of, locations, read_yaml, rights_of, served_folders, trees_of
 from tiled_spyde.zarr import zarr_routes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from tiled.config import Config
 
+    from tiled_spyde.index import Progress
     from tiled_spyde.sources import Source
 
 logger = logging.getLogger(__name__)
 
+CACHE_MB = 512
 _VARIABLE = re.compile(r"\$\{?(\w+)")
 
 # So that a plain `tiled serve` of our tree gives the viewer its compressed slices too.
@@ -55,7 +63,7 @@ def tree(
     groups: Mapping[str, Sequence[str]] | None = None,
     state: str | None = None,
     database: str | None = None,
-    cache_mb: int = 512,
+    cache_mb: int = CACHE_MB,
     workers: int | None = None,
     max_seconds: float = 120.0,
     settle_seconds: float = 2.0,
@@ -98,26 +106,31 @@ def tree(
     """
     wanted = served_folders(paths, folders)
     served = locations(wanted)
-    where = database or f"sqlite:///{Path(state).expanduser() if state else state_folder()}/catalog.sqlite"
+    where = database or f"sqlite:///{database_in(state)}"
     rights = rights_of(wanted, groups or {})
-    catalog = Catalog(Database(where), served, calibration_of(wanted), apart=rights is not None)
+    folder = _made(database_in(state).parent) if database else None
+    db = Database(where, folder)
+    catalog = Catalog(db, served, calibration_of(wanted), apart=rights is not None)
     catalog.prepare(trees_of(trees))
 
     def update(changes: Mapping[Path, Source | None]) -> None:
         catalog.update(changes)
         remember_trees(catalog.top)
 
-    index = Index(
-        [place.path for place in served],
-        catalog.known,
-        update,
-        settle=settle_seconds,
-        apart=rights is not None,
-    )
+    def index(tell: Callable[[Progress], None]) -> Index:
+        places = [place.path for place in served]
+        apart = rights is not None
+        return Index(places, catalog.known, update, settle=settle_seconds, apart=apart, tell=tell)
+
+    which = blake2b(
+        "\0".join(sorted(str(place.path) for place in served)).encode(), digest_size=8
+    ).hexdigest()
+    turn = Turn(db.beside(f"index-{which}"))
+    following = Following(catalog, index, turn, lambda: remember_trees(catalog.top))
     evaluator = Evaluator(cache_mb * 2**20, workers, max_seconds)
     metrics.watch(evaluator)
     top = top_listing(
-        lambda: catalog.top, evaluator, lambda: _said(catalog, index, rights is not None), rights
+        lambda: catalog.top, evaluator, lambda: _said(catalog, following.progress, rights is not None), rights
     )
     bodies = Bodies(evaluator)
     top.include_routers = [routes(catalog, evaluator), zarr_routes(bodies)]
@@ -128,13 +141,14 @@ def tree(
     async def start() -> None:
         spare_what_stays()
         tasks.append(asyncio.create_task(metrics.keep_bringing()))
-        index.start()
+        following.start()
 
     async def stop() -> None:
         for task in tasks:
             task.cancel()
-        index.stop()
+        following.stop()
 
+    top.catalog = catalog
     top.startup_tasks, top.shutdown_tasks = [start], [stop]
     return top
 
@@ -213,7 +227,7 @@ def read_config(file: Path) -> Config:
         raise ValueError(f"{file}: {where}: {problem['msg']}. Mend it there.") from error
 
 
-def build(config: Config) -> Guard | Lane:
+def build(config: Config) -> Guard | Lane | Fresh:
     """Build the ASGI app of a configuration, with the guard and the straight lane round it.
 
     Raises
@@ -226,7 +240,9 @@ def build(config: Config) -> Guard | Lane:
     _check_arguments(config)
     _check_database(config)  # before the tree is made: it would make the folder on its way
     _check_rights(config)
-    return wrapped(build_app_from_config(config), config.merged_trees)
+    app = wrapped(build_app_from_config(config), config.merged_trees)
+    catalog = getattr(config.merged_trees, "catalog", None)
+    return Fresh(app, catalog) if catalog else app
 
 
 def wrapped(app: Any, root: Any) -> Guard | Lane:
@@ -235,10 +251,30 @@ def wrapped(app: Any, root: Any) -> Guard | Lane:
     return Guard(app) if settings is None else Lane(Guard(app), settings)
 
 
-def state_folder() -> Path:
-    """Return where a person's trees are kept: what other programs use for state, too."""
-    home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(home) / "tiled-spyde"
+def share_out(config: Config, processes: int, secret: str) -> None:
+    """Make `config`, which is not built yet, that of one of several processes.
+
+    Parameters
+    ----------
+    config : Config
+    processes : int
+        Each gets its part of ``cache_mb``.
+    secret : str
+        Signs people's sessions in all of them, where the configuration names no ``secret_keys``.
+    """
+    for spec in config.trees:
+        if spec.tree_type in (tree, demo_tree):
+            given = spec.args or {}
+            spec.args = {**given, "cache_mb": max(1, int(given.get("cache_mb", CACHE_MB)) // processes)}
+    authentication = config.authentication
+    if authentication.providers and not authentication.secret_keys and "TILED_SECRET_KEYS" not in os.environ:
+        authentication.secret_keys = [secret]
+
+
+def _made(folder: Path) -> Path:
+    with suppress(OSError):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
 
 
 def _check_arguments(config: Config) -> None:
@@ -296,12 +332,11 @@ def _validated(config: dict[str, Any]) -> Config:
     return Config.model_validate(config)
 
 
-def _said(catalog: Catalog, index: Index, hidden: bool) -> dict[str, Any]:
+def _said(catalog: Catalog, progress: Progress, hidden: bool) -> dict[str, Any]:
     """Describe the whole: how far the index is, and a number that grows with each change.
 
     Where not everyone may know of every file, neither says how much there is.
     """
-    progress = index.progress
     busy = progress.scanning or progress.done < progress.of
     if hidden:
         return {"indexing": {"done": 0, "of": 0, "scanning": busy}}

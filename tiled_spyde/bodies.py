@@ -135,7 +135,9 @@ class Bodies:
         held = self._evaluator.cache.peek(body.key) if body.is_made else None
         if held:
             return held  # type: ignore[no-any-return]
-        if body.nbytes > _SMALL or (body.encoding and held is None):
+        if not (nbytes := body.nbytes):
+            return b""
+        if nbytes > _SMALL or (body.encoding and held is None):
             return None
         array = self._evaluator.at_hand(body.recipe, body.selection)
         return None if array is None else self._finished(body, array)

@@ -192,14 +192,13 @@ class Lane:
         deadline = loop.call_later(self._deadline, end)
         try:
             await over
+            if making.done():
+                return making.result()
         finally:
             deadline.cancel()
             gone.cancel()
             if not making.done():
                 ticket.abandon()
-                making.cancel()
-        if making.done() and not making.cancelled():
-            return making.result()
         if gone.done():
             return None
         raise Busy(
