@@ -78,7 +78,7 @@ def nothing_left(served):
     before, claimed = held(), claims()
     yield
     pool = evaluator(served).pool
-    until(lambda: not pool.busy and not any(pool.waiting.values()) and not pool._open and not pool._jobs)
+    until(lambda: not pool.busy and not any(pool.waiting) and not pool._open and not pool._jobs)
     until(lambda: not evaluator(served).cache._in_flight)
     until(lambda: all(now <= then for now, then in zip(held(), before, strict=True)))
     until(lambda: claims() <= claimed)
@@ -234,9 +234,9 @@ def test_who_asks_for_more_than_may_wait_is_told_to_come_again(served, nothing_l
     pool = evaluator(served).pool
     allowed, too_many = pool.most_waiting // 4, 30
     targets = [address("held", f"{n // 24 + 20},{n % 24}") for n in range(allowed + too_many)]
-    refused = sum(pool.refused.values())
+    refused = sum(pool.refused)
     with gated(served) as gate, asking(served, targets, "Priority: u=2") as wires:
-        until(lambda: sum(pool.refused.values()) == refused + too_many)
+        until(lambda: sum(pool.refused) == refused + too_many)
         # All the others wait: nobody has been refused in vain.
         assert sum(map(len, pool._open.values())) == allowed
         gate.open()
@@ -252,11 +252,11 @@ def test_who_asks_for_more_than_may_wait_is_told_to_come_again(served, nothing_l
 def test_what_nobody_waits_for_is_not_computed(served, nothing_left):
     pool = evaluator(served).pool
     targets = [address("held", f"{n // 24 + 17},{n % 24}") for n in range(60)]
-    dropped = sum(pool.dropped.values())
+    dropped = sum(pool.dropped)
     with gated(served) as gate:
         with asking(served, targets):
             until(lambda: gate.waiting and sum(map(len, pool._open.values())) == 60)
-        until(lambda: sum(pool.dropped.values()) == dropped + 60)
+        until(lambda: sum(pool.dropped) == dropped + 60)
         assert gate.passed == 0
         begun = gate.waiting
         gate.open()

@@ -10,10 +10,12 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
-from conftest import make_root, serving, until
+from conftest import KEY, make_root, serving, until
 from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
+from test_cli import started, wait_for
 
 from tiled_spyde import metrics
 from tiled_spyde.errors import Abandoned
@@ -137,8 +139,12 @@ def test_a_server_shows_them_to_who_may_see_metrics(scans):
         assert any(name.startswith("tiled_request_duration_seconds") for name, _ in shown(served.client))
 
 
-def answers(found):
-    return sum(value for (name, _), value in found.items() if name == "tiled_spyde_requests_total")
+def answers(found, status=""):
+    return sum(
+        value
+        for (name, labels), value in found.items()
+        if name == "tiled_spyde_requests_total" and dict(labels)["status"].startswith(status)
+    )
 
 
 def test_what_a_server_answers_is_in_them(scans):
@@ -205,6 +211,27 @@ def test_several_processes_are_added_up_and_the_dead_forgotten():
         assert after["tiled_spyde_requests_total", (("by", "lane"), ("status", "2xx"))] == 4
         assert 0 < after["tiled_spyde_resident_bytes", ()] < 0.6 * memory
     assert "PROMETHEUS_MULTIPROC_DIR" not in os.environ
+
+
+def test_any_of_several_servers_answers_for_all(scans, tmp_path):
+    """Requests over new connections, which come to whichever process takes them."""
+    command = ["serve", str(scans / "scan4d.hspy"), "--port", "0", "--api-key", KEY, "--workers", "2"]
+    with started("tiled_spyde.cli", *command, "--state", str(tmp_path)) as (_, lines):
+        url = wait_for(lines, r"serves at (http://\S+)")[1]
+        headers = {"Authorization": f"Apikey {KEY}"}
+
+        def get(path, **more):
+            return httpx.get(url + path, headers={**headers, **more}, timeout=60)
+
+        def together():
+            return samples(get("/api/v1/metrics").raise_for_status().text)
+
+        until(lambda: get(FRAME).status_code == 200)
+        for _ in range(30):
+            assert get(FRAME, **{"If-None-Match": "*"}).status_code == 304
+        until(lambda: answers(together(), "3xx") == 30)
+        limits = {together()["tiled_spyde_cache_limit_bytes", ()] for _ in range(10)}
+        assert len(limits) == 1
 
 
 def scrape():

@@ -80,3 +80,12 @@ def test_the_tour(qtbot, window, tmp_path, capsys):
     assert take_tour(window, tmp_path) == 0
     assert len(list(tmp_path.glob("*.png"))) >= 4
     assert "skipped" not in capsys.readouterr().out
+
+
+def test_plain_tiled_serves_the_viewer_too(qtbot, scans):
+    with serving([scans], guarded=False) as plain, opened(qtbot, plain.url, KEY) as window:
+        qtbot.waitUntil(lambda: len(window.session.library.all_trees()) >= 7)
+        choose(qtbot, window, *tree_of(window, "scan4d.hspy").root.path)
+        press(window.navigator.image, 1, 3)
+        qtbot.waitUntil(lambda: window.session.state.position == (1, 3) and shown(window))
+        np.testing.assert_array_equal(window.signal.picture.raw, SCAN[1, 3])

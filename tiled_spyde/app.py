@@ -32,6 +32,7 @@ from tiled_spyde.marks import Turn
 from tiled_spyde.places import database_in
 from tiled_spyde.routes import routes
 from tiled_spyde.settings import calibration_of, locations, read_yaml, rights_of, served_folders, trees_of
+from tiled_spyde.sources.remembered import remember_in
 from tiled_spyde.zarr import zarr_routes
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def tree(
     database : str, optional
         Another place for the trees: an address as SQLAlchemy has it.
     cache_mb : int
-        Bound on computed frames in memory, in MiB.
+        Bound on all that is remembered in memory, in MiB: frames, maps, encoded answers, decoded chunks.
     workers : int, optional
         Threads for large requests; as many as cores by default.
     max_seconds : float
@@ -129,6 +130,7 @@ def tree(
     following = Following(catalog, index, turn, lambda: remember_trees(catalog.top))
     evaluator = Evaluator(cache_mb * 2**20, workers, max_seconds)
     metrics.watch(evaluator)
+    remember_in(evaluator.cache)
     top = top_listing(
         lambda: catalog.top, evaluator, lambda: _said(catalog, following.progress, rights is not None), rights
     )
@@ -147,6 +149,7 @@ def tree(
         for task in tasks:
             task.cancel()
         following.stop()
+        evaluator.close()
 
     top.catalog = catalog
     top.startup_tasks, top.shutdown_tasks = [start], [stop]

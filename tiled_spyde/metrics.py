@@ -19,6 +19,8 @@ from weakref import WeakKeyDictionary
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from tiled_spyde.tickets import Urgency
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
@@ -162,16 +164,16 @@ def _counted(evaluator: Evaluator) -> Iterator[tuple[Counter, float]]:
     yield from ((_HITS, cache.hits), (_MISSES, cache.misses), (_EVICTIONS, cache.evictions))
     yield _LOST, evaluator.processes.lost
     for name, counter in _POOL.items():
-        for urgency, count in getattr(pool, name).items():
-            yield counter.labels(urgency.name.lower()), count
+        counts = getattr(pool, name)
+        yield from ((counter.labels(urgency.name.lower()), counts[urgency]) for urgency in Urgency)
 
 
 def _measured(evaluator: Evaluator) -> Iterator[tuple[Gauge, float]]:
     """Yield what is the case with an evaluator now."""
     cache, pool = evaluator.cache, evaluator.pool
     yield from ((_HELD, cache.size), (_LIMIT, cache.limit), (_WORKERS, pool.workers), (_BUSY, pool.busy))
-    for urgency, count in pool.waiting.items():
-        yield _WAITING.labels(urgency.name.lower()), count
+    waiting = pool.waiting
+    yield from ((_WAITING.labels(urgency.name.lower()), waiting[urgency]) for urgency in Urgency)
 
 
 def _resident() -> int:

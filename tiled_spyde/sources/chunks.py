@@ -44,8 +44,8 @@ class Stored:
     Parameters
     ----------
     file : File
-    shape : tuple of int
-        Of a chunk.
+    array, shape : tuple of int
+        Shapes of the whole and of a chunk.
     dtype : numpy.dtype
         As stored.
     offsets, lengths : numpy.ndarray
@@ -59,6 +59,7 @@ class Stored:
     """
 
     file: File
+    array: tuple[int, ...]
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     offsets: NDArray[Any]
@@ -89,6 +90,12 @@ class Stored:
         data = self._unpacked(packed, size, self.skipped.get(numbers, 0))
         return np.frombuffer(data, self.dtype).reshape(self.shape)
 
+    def may_be_unknown(self, numbers: Numbers) -> bool:
+        """Whether HDF5 may read the chunk where `decoded` fails: it knows more of Blosc, and of chunks at the edge."""
+        ends = ((n + 1) * one for n, one in zip(numbers, self.shape, strict=True))
+        at_edge = any(end > size for end, size in zip(ends, self.array, strict=True))
+        return at_edge or any(kind == _BLOSC for kind, _ in self.filters)
+
     def _unpacked(self, data: Any, size: int, skipped: int) -> Any:
         for number in reversed(range(len(self.filters))):
             if not skipped >> number & 1:
@@ -98,16 +105,24 @@ class Stored:
 
 
 def _unfiltered(kind: int, element: int, data: Any, size: int) -> Any:
-    """Undo one filter on a chunk of `size` bytes."""
-    if kind == _SHUFFLE:
-        whole = size - size % element
-        planes = np.frombuffer(data, np.uint8, whole).reshape(element, -1)
-        return np.concatenate([planes.T.ravel(), np.frombuffer(data, np.uint8)[whole:]])
+    """Undo one filter on a chunk of `size` bytes; raises whatever where it cannot have been applied to one."""
     if kind == _DEFLATE:
-        return zlib.decompressobj().decompress(data, size + 1)
+        stream = zlib.decompressobj()
+        data = stream.decompress(data, size + 1)
+        if not stream.eof:
+            raise ValueError("a chunk that holds more than it should, or is cut off")
+        return data
+    made = np.empty(size, np.uint8)
+    if kind == _SHUFFLE:
+        packed, whole = np.frombuffer(data, np.uint8), size - size % element
+        made[:whole].reshape(-1, element)[...] = packed[:whole].reshape(element, -1).T
+        made[whole:] = packed[whole:]
+        return made
     from numcodecs import blosc
 
-    made = np.empty(size, np.uint8)
+    # Its decoder goes by what the frame says of its own size.
+    if len(data) < 16 or int.from_bytes(bytes(data[12:16]), "little") != len(data):
+        raise ValueError("a Blosc frame that is cut off")
     blosc.decompress(data, made)
     return made
 
@@ -134,7 +149,9 @@ def stored(file: File, dataset: Any) -> Stored | None:
 
     dataset.id.chunk_iter(note)
     fill = np.array(dataset.fillvalue, dataset.dtype)
-    return Stored(file, dataset.chunks, dataset.dtype, offsets, lengths, skipped, filters, fill)
+    return Stored(
+        file, dataset.shape, dataset.chunks, dataset.dtype, offsets, lengths, skipped, filters, fill
+    )
 
 
 def _filters(dataset: Any) -> tuple[tuple[int, int], ...] | None:
@@ -169,6 +186,10 @@ class _InChunks(RawFrames):
         for i, one in zip(index, self._scan, strict=True):
             within = within * one + i % one
         return offset + within * self._pitch
+
+    def _line(self, line: Index, wanted: range, region: Region) -> NDArray[Any]:
+        # What lies between two frames is not known.
+        return np.stack([self.read((*line, i) if self._navigation_shape else (), region) for i in wanted])
 
     def _fill(self, block: NDArray[Any], start: int, index: Index, flags: int = 0) -> None:
         if start < 0:
@@ -224,15 +245,17 @@ class Hdf5Frames(ArrayFrames):
         return assembled(self._key, self._layout, selection, self._decoded)
 
     def _decoded(self, numbers: Numbers) -> NDArray[Any]:
+        layout: Any = self._layout
         if self._stored is not None:
             try:
                 return self._stored.decoded(numbers)
             except SourceError:
                 raise
             except Exception as error:
-                # h5py reads more, and says better what is damaged.
+                # HDF5 does not notice where a chunk unpacks to more or less than it should be.
+                if not self._stored.may_be_unknown(numbers):
+                    raise
                 logger.debug("%s, chunk %s: %s", self._files[0].name, numbers, error)
-        layout: Any = self._layout
         part: NDArray[Any] = _datasets.get(self._files, self._array)[layout.chunk(numbers)]
         return part
 

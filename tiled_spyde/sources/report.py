@@ -172,8 +172,10 @@ them. Opening reads no pixel, unless a reader can only read a file as a whole.
 
 - **frame by frame from its place**: the bytes of the frame, or of a part of it, with `pread`; no
   dask, no memory map.
-- **in blocks**: what dask's array has as one block is decoded once, and kept in memory (1 GiB for
-  all sources together).
+- **HDF5, frame by frame**: where a frame is stored unpacked, as it is, from its place. Else the chunks it is in are
+  unpacked, without h5py's one lock where they are packed with deflate, shuffle or Blosc, and remembered.
+- **in blocks**: what dask's array has as one block is decoded once, and remembered: within `cache_mb`, together
+  with all else that the server remembers.
 - **as a whole**: up to 256 MB of the file, unpacked, and of its array; kept in the same memory.
 
 Whatever a file leads to, by its header, by links or as virtual datasets, must lie in the served
