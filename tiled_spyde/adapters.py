@@ -102,9 +102,10 @@ class NodeAdapter(Adapter[ArrayStructure]):
         within = block.slice_from_chunks(self.structure().chunks)
         try:
             part = self._evaluate(tuple(within))
+            taken = Selection.of(slice, part.shape)
         except SpydeError as error:
             raise http_error(error) from error
-        return np.asarray(part[tuple(slice)]) if slice else part
+        return part[np.ix_(*taken.ranges)].reshape(taken.shape) if slice else part
 
     def _evaluate(self, wanted: tuple[Any, ...]) -> NDArray[Any]:
         selection = Selection.of(wanted, self.structure().shape)

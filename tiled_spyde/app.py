@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import re
@@ -14,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 from tiled.media_type_registration import default_serialization_registry
 from tiled.structures.core import StructureFamily
 
-from tiled_spyde import codecs
+from tiled_spyde import codecs, metrics
 from tiled_spyde.access import FolderPolicy
 from tiled_spyde.bodies import Bodies
 from tiled_spyde.catalog import Catalog
+from tiled_spyde.collecting import spare_what_stays
 from tiled_spyde.database import Database
 from tiled_spyde.evaluate import Evaluator
 from tiled_spyde.following import Following
@@ -127,6 +129,7 @@ def tree(
     turn = Turn(db.beside(f"index-{which}"))
     following = Following(catalog, index, turn, lambda: remember_trees(catalog.top))
     evaluator = Evaluator(cache_mb * 2**20, workers, max_seconds)
+    metrics.watch(evaluator)
     remember_in(evaluator.cache)
     top = top_listing(
         lambda: catalog.top, evaluator, lambda: _said(catalog, following.progress, rights is not None), rights
@@ -135,10 +138,16 @@ def tree(
     top.include_routers = [routes(catalog, evaluator), zarr_routes(bodies)]
     top.lane = LaneSettings(top, lambda: catalog.top, bodies, remember_rights_seconds, deadline_seconds)
 
+    tasks = []
+
     async def start() -> None:
+        spare_what_stays()
+        tasks.append(asyncio.create_task(metrics.keep_bringing()))
         following.start()
 
     async def stop() -> None:
+        for task in tasks:
+            task.cancel()
         following.stop()
         evaluator.close()
 

@@ -118,9 +118,11 @@ def _serve(options: argparse.Namespace) -> int:
     with _listen(options.host, options.port) as listening:
         if count == 1:
             return _serve_here(options, key, listening)
+        from tiled_spyde.metrics import shared
         from tiled_spyde.workers import supervise
 
-        return supervise(count, partial(_work, options, key, secrets.token_hex(32), count, listening))
+        with shared():
+            return supervise(count, partial(_work, options, key, secrets.token_hex(32), count, listening))
 
 
 def _work(

@@ -10,12 +10,14 @@ from __future__ import annotations
 import json
 import logging
 import re
+from traceback import walk_tb
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, quote
 
 from starlette.datastructures import Headers, MutableHeaders
 
 from tiled_spyde import headers as http
+from tiled_spyde import metrics
 from tiled_spyde.adapters import EXPECTED_SHAPE, RETRY_AFTER
 from tiled_spyde.callers import Watched, credentials, ticket_of
 from tiled_spyde.codecs import SERIALIZED
@@ -140,10 +142,14 @@ class Finished:
         Of the request.
     origins : collection of str
         Whose scripts may read the answer.
+    lane : bool
+        Whether the straight lane gives it, else tiled.
     """
 
-    def __init__(self, send: Send, scope: Scope, origins: Collection[str]) -> None:
+    def __init__(self, send: Send, scope: Scope, origins: Collection[str], lane: bool = False) -> None:
         self._send = send
+        self._lane = lane
+        self._status = self._size = 0
         self._path = path_of(scope)
         self._method = scope["method"]
         self._asked = Headers(scope=scope)
@@ -158,10 +164,19 @@ class Finished:
         if message["type"] == "http.response.start":
             message = {**message, "headers": list(message.get("headers", ()))}
             message["status"] = self._finish(message["status"], MutableHeaders(raw=message["headers"]))
+            self._status = message["status"]
             self._bodiless = self._method == "HEAD" or message["status"] in (204, 304)
-        elif message["type"] == "http.response.body" and self._bodiless:
-            message = {**message, "body": b""}
+        elif message["type"] == "http.response.body":
+            if self._bodiless:
+                message = {**message, "body": b""}
+            self._count(message)
         await self._send(message)
+
+    def _count(self, message: Message) -> None:
+        self._size += len(message.get("body", b""))
+        if not message.get("more_body", False):
+            timings = self.ticket.timings if self.ticket else {}
+            metrics.answered(timings, self._lane, self._status, self._size)
 
     def _finish(self, status: int, headers: MutableHeaders) -> int:
         http.allow_origin(headers, self._asked.get("origin"), self._origins)
@@ -248,13 +263,20 @@ def explain(error: BaseException, scope: Scope) -> tuple[int, str]:
     if isinstance(error, _MALFORMED):
         if "/zarr/v" in scope["path"]:
             return 404, "There is no such array, group or chunk."
-        if "/api/v1/array/" in scope["path"] and b"format=" in scope["query_string"]:
+        if _was_being_written(error):
             return 406, "This slice cannot be written in that format. Ask for application/octet-stream."
         return (
             400,
             f"This request makes no sense to the server ({type(error).__name__}). Check its parameters.",
         )
     return 503, f"The server could not answer just now ({type(error).__name__}). Try again."
+
+
+def _was_being_written(error: BaseException) -> bool:
+    """Whether it was one of tiled's writers of formats that failed."""
+    return any(
+        "/tiled/serialization/" in frame.f_code.co_filename for frame, _ in walk_tb(error.__traceback__)
+    )
 
 
 def _reworded(body: bytes, scope: Scope) -> tuple[int, str]:

@@ -16,6 +16,7 @@ from packaging.version import InvalidVersion, Version
 from starlette.datastructures import MutableHeaders
 
 from tiled_spyde import headers as http
+from tiled_spyde import metrics
 from tiled_spyde.callers import credentials, ticket_of
 from tiled_spyde.errors import Busy
 from tiled_spyde.guard import Finished, answer, explain, path_of
@@ -128,7 +129,7 @@ class Lane:
         try:
             await self._answer(named, headers, found, scope, receive, send)
         except Exception as error:
-            await answer(Finished(send, scope, self.app.origins), *explain(error, scope))
+            await answer(Finished(send, scope, self.app.origins, lane=True), *explain(error, scope))
         return True
 
     async def _answer(
@@ -141,29 +142,33 @@ class Lane:
         send: Send,
     ) -> None:
         if named.body is None:
-            await answer(Finished(send, scope, self.app.origins), 404, _NOTHING)
+            await answer(Finished(send, scope, self.app.origins, lane=True), 404, _NOTHING)
             return
         shared = self._shared(headers.get(b"origin"))
         known = headers.get(b"if-none-match")
         if known and http.matches(known.decode("latin-1"), named.tag):
             # All but Content-Type, which speaks of a body.
             await _send(send, 304, (*named.headers[1:], *shared), b"")
+            metrics.answered({}, True, 304, 0)
             return
         began = perf_counter()
         octets = self._bodies.at_hand(named.body)
         if octets is not None:
-            timing = b"read;dur=%.3f" % ((perf_counter() - began) * 1000)
+            timings = {"read": perf_counter() - began}
+            timing = b"read;dur=%.3f" % (timings["read"] * 1000)
         else:
             ticket = ticket_of(scope, headers, found)
             octets = await self._made(named.body, ticket, receive)
             if octets is None:
                 return
-            timing = http.server_timing(ticket.timings).encode()
+            timings = ticket.timings
+            timing = http.server_timing(timings).encode()
         described: RawHeaders = ((b"content-length", b"%d" % len(octets)), (b"server-timing", timing))
         if named.body.encoding and (encoding := named.body.encoding_of(octets)):
             described += ((b"content-encoding", encoding.encode()),)
         body = octets if scope["method"] == "GET" else b""
         await _send(send, 200, (*named.headers, *described, *shared), body)
+        metrics.answered(timings, True, 200, len(body))
 
     async def _made(self, body: Body, ticket: Ticket, receive: Receive) -> Octets | None:
         """Return a body once it is there; None where whoever asked has gone meanwhile.

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from tiled_spyde import metrics
 from tiled_spyde.callers import digest
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ class Permits:
         return True
 
     async def _probe(self, node: str, scope: Scope) -> bool:
+        metrics.probed()
         status, _ = await self._get(f"/api/v1/array/full/{node}", _NOTHING, scope)
         return status == 200
 

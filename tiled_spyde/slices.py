@@ -92,7 +92,9 @@ def _range_of(part: Any, size: int, axis: int) -> tuple[range, bool]:
     if isinstance(part, slice):
         if part.step == 0:
             raise InvalidSlice(f"Axis {axis}: the step of a slice cannot be 0.")
-        return range(*part.indices(size)), True
+        start, stop, step = part.indices(size)
+        # A step beyond the whole axis takes one index, and may be more than readers can count.
+        return range(start, stop, max(-size, min(step, size)) or 1), True
     index = int(part)
     if not -size <= index < size:
         raise InvalidSlice(f"Axis {axis} has the indices 0 to {size - 1}; got {index}.")
