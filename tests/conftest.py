@@ -7,7 +7,7 @@ import socket
 import tempfile
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Thread
 
@@ -91,6 +91,9 @@ class Served:
     url: str
     client: httpx.Client
     app: object
+    # What is served, and what stands round the tiled app.
+    root: object = field(default=None, kw_only=True)
+    outer: object = field(default=None, kw_only=True)
 
     def get(self, path, **kwargs):
         return self.client.get(path, **kwargs)
@@ -121,7 +124,7 @@ def serving(paths, *, public=False, trees=None, guarded=True, arguments=None, wa
     """Serve `paths` as the command line does, once they are indexed; without the guard as plain tiled does."""
     from tiled.server.app import build_app_from_config
 
-    from tiled_spyde.guard import Guard
+    from tiled_spyde.app import wrapped
 
     state = (arguments or {}).get("state") or str(tempfile.mkdtemp(prefix="state-", dir=STATE.name))
     get_settings.cache_clear()
@@ -145,12 +148,13 @@ def serving(paths, *, public=False, trees=None, guarded=True, arguments=None, wa
         }
     )
     app = build_app_from_config(config)
-    with running(Guard(app) if guarded else app) as url:
+    outer = wrapped(app, config.merged_trees) if guarded else app
+    with running(outer) as url:
         headers = {} if public else {"Authorization": f"Apikey {KEY}"}
         with httpx.Client(base_url=url, headers=headers, timeout=60) as client:
             if wait:
                 until(lambda: not config.merged_trees.metadata()["attributes"]["indexing"]["scanning"])
-            yield Served(url, client, app)
+            yield Served(url, client, app, root=config.merged_trees, outer=outer)
     get_settings.cache_clear()
 
 

@@ -174,3 +174,20 @@ def test_help_is_instant():
         "assert not heavy, heavy\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True, cwd=REPOSITORY, capture_output=True)
+
+
+def test_serving_imports_nothing_before_it_is_needed():
+    """What tiled itself imports is not ours to choose; hyperspy alone would take another second."""
+    script = (
+        "import sys, tiled_spyde.app, tiled_spyde.server\n"
+        "heavy = {'hyperspy', 'zarr', 'skimage', 'h5py', 'rsciio', 'pyxem', 'matplotlib'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=REPOSITORY)
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "many", "1000"])
+def test_what_is_no_number_of_processes_is_refused(number, capsys):
+    with pytest.raises(SystemExit):
+        main(["serve", ".", f"--workers={number}"])
+    assert "there may be 1 to 256" in capsys.readouterr().err

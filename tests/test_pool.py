@@ -76,7 +76,7 @@ def test_the_urgent_goes_first():
                 ours.submit(log.job(urgency.name), Ticket("a", urgency))
                 for urgency in (BULK, AHEAD, LOOKED_AT)
             ]
-            assert ours.waiting == dict.fromkeys(Urgency, 1)
+            assert ours.waiting == [1, 1, 1]
         for future in futures:
             future.result(PATIENCE)
     assert log.ran == ["LOOKED_AT", "AHEAD", "BULK"]

@@ -11,7 +11,7 @@ import time
 import zlib
 from itertools import pairwise
 from pathlib import Path
-from threading import Event, Lock
+from threading import Event, Lock, get_native_id
 
 import h5py
 import numpy as np
@@ -20,7 +20,7 @@ import source_files as write
 from source_samples import SMALL
 
 from tiled_spyde.sources import Source
-from tiled_spyde.sources.probe import Limits, Probe, ProbeError
+from tiled_spyde.sources.probe import Limits, Probe, ProbeError, prepared
 from tiled_spyde.sources.probing import Probing, Request
 
 SHORT = Limits(seconds=3, memory=400 << 20, answer=200_000)
@@ -226,6 +226,29 @@ def test_a_child_dies_with_its_server(tmp_path):
         assert is_running(child)
         running.send_signal(signal.SIGKILL)
     wait_until(lambda: not is_running(child))
+
+
+def test_a_child_that_was_started_before_is_taken_once_and_none_is_left(tmp_path):
+    file = write.write_mrc(tmp_path / "scan.mrc", write.placed((3, 6, 5), "u2"))
+    first, second = Probe(), Probe()
+    with prepared():
+        spare = newest_child()
+        assert first.look(file) == second.look(file)
+        assert first._child.pid == spare
+        assert second._child.pid != spare
+        first.close()
+        second.close()
+    with prepared():
+        spare = newest_child()
+    wait_until(lambda: not is_running(spare))
+    with prepared(False):
+        assert newest_child() is None
+
+
+def newest_child():
+    """Of this thread."""
+    found = Path(f"/proc/self/task/{get_native_id()}/children").read_text().split()
+    return max(map(int, found), default=None)
 
 
 class TestProbing:

@@ -102,13 +102,14 @@ class NodeAdapter(Adapter[ArrayStructure]):
         within = block.slice_from_chunks(self.structure().chunks)
         try:
             part = self._evaluate(tuple(within))
+            taken = Selection.of(slice, part.shape)
         except SpydeError as error:
             raise http_error(error) from error
-        return np.asarray(part[tuple(slice)]) if slice else part
+        return part[np.ix_(*taken.ranges)].reshape(taken.shape) if slice else part
 
     def _evaluate(self, wanted: tuple[Any, ...]) -> NDArray[Any]:
         selection = Selection.of(wanted, self.structure().shape)
-        _refuse_unexpected(selection.shape, self.recipe.info.dtype.itemsize)
+        refuse_unexpected(selection.shape, self.recipe.info.dtype.itemsize)
         if not self.recipe.info.shape:
             return np.asarray(self._evaluator.read(self.recipe).reshape(1)[wanted])
         return self._evaluator.read(self.recipe, wanted)
@@ -198,7 +199,13 @@ def _refuse_outside(chunk: tuple[Any, ...], shape: tuple[int, ...]) -> None:
             )
 
 
-def _refuse_unexpected(shape: tuple[int, ...], itemsize: int) -> None:
+def refuse_unexpected(shape: tuple[int, ...], itemsize: int) -> None:
+    """Refuse an answer of `shape` that a request says it does not expect, or that is over tiled's limit.
+
+    Raises
+    ------
+    InvalidSlice, TooLarge
+    """
     expected = EXPECTED_SHAPE.get()
     if expected is not None and expected != shape:
         raise InvalidSlice(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import re
+from contextlib import suppress
+from hashlib import blake2b
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,29 +15,38 @@ from typing import TYPE_CHECKING, Any
 from tiled.media_type_registration import default_serialization_registry
 from tiled.structures.core import StructureFamily
 
-from tiled_spyde import codecs
+from tiled_spyde import codecs, metrics
 from tiled_spyde.access import FolderPolicy
 from tiled_spyde.cache import give_back_memory
+from tiled_spyde.bodies import Bodies
 from tiled_spyde.catalog import Catalog
+from tiled_spyde.collecting import spare_what_stays
 from tiled_spyde.database import Database
 from tiled_spyde.evaluate import Evaluator
+from tiled_spyde.following import Following
+from tiled_spyde.fresh import Fresh
 from tiled_spyde.guard import Guard
 from tiled_spyde.index import Index
+from tiled_spyde.lane import Lane, LaneSettings
 from tiled_spyde.listing import Listing, remember_trees, top_listing
+from tiled_spyde.marks import Turn
+from tiled_spyde.places import database_in
 from tiled_spyde.routes import routes
 from tiled_spyde.settings import calibration_of, locations, read_yaml, rights_of, served_folders, trees_of
 from tiled_spyde.sources.remembered import remember_in
 from tiled_spyde.zarr import zarr_routes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from tiled.config import Config
 
+    from tiled_spyde.index import Progress
     from tiled_spyde.sources import Source
 
 logger = logging.getLogger(__name__)
 
+CACHE_MB = 512
 _VARIABLE = re.compile(r"\$\{?(\w+)")
 
 # So that a plain `tiled serve` of our tree gives the viewer its compressed slices too.
@@ -53,10 +65,12 @@ def tree(
     groups: Mapping[str, Sequence[str]] | None = None,
     state: str | None = None,
     database: str | None = None,
-    cache_mb: int = 512,
+    cache_mb: int = CACHE_MB,
     workers: int | None = None,
     max_seconds: float = 120.0,
     settle_seconds: float = 2.0,
+    remember_rights_seconds: float = 60.0,
+    deadline_seconds: float = 120.0,
 ) -> Listing:
     """Serve files and folders: what a configuration names as ``tiled_spyde.app:tree``.
 
@@ -82,44 +96,64 @@ def tree(
         Requests estimated to need longer are refused.
     settle_seconds : float
         A file that was written to is not opened before it has been the same for so long.
+    remember_rights_seconds : float
+        For how long the straight lane remembers what a credential may read; 0: tiled is asked each time.
+    deadline_seconds : float
+        A frame that is not there after so long is given up, and answered 503.
 
     Returns
     -------
     Listing
-        With our own routes as its ``include_routers``.
+        With our own routes as its ``include_routers``, and what the lane needs as its ``lane``.
     """
     wanted = served_folders(paths, folders)
     served = locations(wanted)
-    where = database or f"sqlite:///{Path(state).expanduser() if state else state_folder()}/catalog.sqlite"
+    where = database or f"sqlite:///{database_in(state)}"
     rights = rights_of(wanted, groups or {})
-    catalog = Catalog(Database(where), served, calibration_of(wanted), apart=rights is not None)
+    folder = _made(database_in(state).parent) if database else None
+    db = Database(where, folder)
+    catalog = Catalog(db, served, calibration_of(wanted), apart=rights is not None)
     catalog.prepare(trees_of(trees))
 
     def update(changes: Mapping[Path, Source | None]) -> None:
         catalog.update(changes)
         remember_trees(catalog.top)
 
-    index = Index(
-        [place.path for place in served],
-        catalog.known,
-        update,
-        settle=settle_seconds,
-        apart=rights is not None,
-    )
+    def index(tell: Callable[[Progress], None]) -> Index:
+        places = [place.path for place in served]
+        apart = rights is not None
+        return Index(places, catalog.known, update, settle=settle_seconds, apart=apart, tell=tell)
+
+    which = blake2b(
+        "\0".join(sorted(str(place.path) for place in served)).encode(), digest_size=8
+    ).hexdigest()
+    turn = Turn(db.beside(f"index-{which}"))
+    following = Following(catalog, index, turn, lambda: remember_trees(catalog.top))
     evaluator = Evaluator(cache_mb * 2**20, workers, max_seconds)
+    metrics.watch(evaluator)
     remember_in(evaluator.cache)
     give_back_memory()
     top = top_listing(
-        lambda: catalog.top, evaluator, lambda: _said(catalog, index, rights is not None), rights
+        lambda: catalog.top, evaluator, lambda: _said(catalog, following.progress, rights is not None), rights
     )
-    top.include_routers = [routes(catalog, evaluator), zarr_routes()]
+    bodies = Bodies(evaluator)
+    top.include_routers = [routes(catalog, evaluator), zarr_routes(bodies)]
+    top.lane = LaneSettings(top, lambda: catalog.top, bodies, remember_rights_seconds, deadline_seconds)
+
+    tasks = []
 
     async def start() -> None:
-        index.start()
+        spare_what_stays()
+        tasks.append(asyncio.create_task(metrics.keep_bringing()))
+        following.start()
 
     async def stop() -> None:
-        index.stop()
+        for task in tasks:
+            task.cancel()
+        following.stop()
+        evaluator.close()
 
+    top.catalog = catalog
     top.startup_tasks, top.shutdown_tasks = [start], [stop]
     return top
 
@@ -198,8 +232,8 @@ def read_config(file: Path) -> Config:
         raise ValueError(f"{file}: {where}: {problem['msg']}. Mend it there.") from error
 
 
-def build(config: Config) -> Guard:
-    """Build the ASGI app of a configuration, with the guard round it.
+def build(config: Config) -> Guard | Lane | Fresh:
+    """Build the ASGI app of a configuration, with the guard and the straight lane round it.
 
     Raises
     ------
@@ -211,13 +245,41 @@ def build(config: Config) -> Guard:
     _check_arguments(config)
     _check_database(config)  # before the tree is made: it would make the folder on its way
     _check_rights(config)
-    return Guard(build_app_from_config(config))
+    app = wrapped(build_app_from_config(config), config.merged_trees)
+    catalog = getattr(config.merged_trees, "catalog", None)
+    return Fresh(app, catalog) if catalog else app
 
 
-def state_folder() -> Path:
-    """Return where a person's trees are kept: what other programs use for state, too."""
-    home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(home) / "tiled-spyde"
+def wrapped(app: Any, root: Any) -> Guard | Lane:
+    """Put the guard round a tiled app, and the straight lane where `root`, which it serves, is one of our trees."""
+    settings: LaneSettings | None = getattr(root, "lane", None)
+    return Guard(app) if settings is None else Lane(Guard(app), settings)
+
+
+def share_out(config: Config, processes: int, secret: str) -> None:
+    """Make `config`, which is not built yet, that of one of several processes.
+
+    Parameters
+    ----------
+    config : Config
+    processes : int
+        Each gets its part of ``cache_mb``.
+    secret : str
+        Signs people's sessions in all of them, where the configuration names no ``secret_keys``.
+    """
+    for spec in config.trees:
+        if spec.tree_type in (tree, demo_tree):
+            given = spec.args or {}
+            spec.args = {**given, "cache_mb": max(1, int(given.get("cache_mb", CACHE_MB)) // processes)}
+    authentication = config.authentication
+    if authentication.providers and not authentication.secret_keys and "TILED_SECRET_KEYS" not in os.environ:
+        authentication.secret_keys = [secret]
+
+
+def _made(folder: Path) -> Path:
+    with suppress(OSError):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
 
 
 def _check_arguments(config: Config) -> None:
@@ -275,12 +337,11 @@ def _validated(config: dict[str, Any]) -> Config:
     return Config.model_validate(config)
 
 
-def _said(catalog: Catalog, index: Index, hidden: bool) -> dict[str, Any]:
+def _said(catalog: Catalog, progress: Progress, hidden: bool) -> dict[str, Any]:
     """Describe the whole: how far the index is, and a number that grows with each change.
 
     Where not everyone may know of every file, neither says how much there is.
     """
-    progress = index.progress
     busy = progress.scanning or progress.done < progress.of
     if hidden:
         return {"indexing": {"done": 0, "of": 0, "scanning": busy}}

@@ -63,7 +63,6 @@ class Catalog:
         apart: bool = False,
     ) -> None:
         self.top = Folder()
-        self.revision = 0  # of `top`
         self._database = database
         # The innermost first.
         self._served = sorted(served, key=lambda place: -len(place.path.parts))
@@ -78,6 +77,10 @@ class Catalog:
         # What the index found while the database could not be written.
         self._unwritten: dict[Path, Remembered | None] = {}
         self._seen: tuple[object, int] = (None, -1)
+        # What `_database` looked like from outside before it was read last, and how often `top` changed unwritten.
+        self._mark = -1
+        self._outside: object = None
+        self._unseen = 0
         self._changing = RLock()
         try:
             self.refresh()
@@ -85,6 +88,11 @@ class Catalog:
             raise
         except Unavailable as error:
             logger.warning("%s Serving without what it holds until it can be read.", error)
+
+    @property
+    def revision(self) -> int:
+        """Number that is another one after each change, and the same in all processes that have seen it."""
+        return max(self._seen[1], 0) + self._unseen
 
     @property
     def known(self) -> Mapping[Path, Source]:
@@ -185,6 +193,7 @@ class Catalog:
                 touched |= self._write_unwritten()
             except (Unavailable, StorageFull) as error:
                 logger.warning("What was found in the folders is served, but not remembered: %s", error)
+                self._unseen += 1
             self._show(
                 {
                     path: self._file_of(path, found.get(path, self._remembered(path)), changes.get(path))
@@ -223,9 +232,35 @@ class Catalog:
             The database cannot be read just now.
         """
         with self._alone():
+            # Before it is read: what is written meanwhile is noticed the next time.
+            self._mark = self._database.mark()
             with self._database.reading() as connection:
                 news = self._catch_up(connection, records.changes(connection))
             self._make_prepared()
+        return news
+
+    def behind(self) -> bool:
+        """Whether a process of this machine has changed something since the last `refresh`; in a microsecond."""
+        return self._database.mark() != self._mark
+
+    def follow(self) -> bool:
+        """`refresh` if the database looks as if somebody had changed it, whoever and where.
+
+        Returns
+        -------
+        bool
+            Whether there was anything.
+
+        Raises
+        ------
+        Unavailable
+            It cannot be read just now.
+        """
+        outside = self._database.outside()
+        if outside == self._outside and not self.behind():
+            return False
+        news = self.refresh()
+        self._outside = outside
         return news
 
     @contextmanager
@@ -298,7 +333,7 @@ class Catalog:
             for tree in trees:
                 records.write_tree(connection, number, tree, new=False)
         self._seen = (self._database.place, number)
-        self._unwritten = {}
+        self._unwritten, self._unseen = {}, 0
         return self._keep(trees)
 
     def _make_prepared(self) -> None:
@@ -362,7 +397,6 @@ class Catalog:
                 self._files[path] = file
             else:
                 self._files.pop(path, None)
-        self.revision += 1
         self.top = changed(self.top, ((address, files[path]) for path, address in addresses.items()))
         shown = set(addresses.values())
         self._due |= {address for address in self._prepared if address[:-1] in shown}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import gc
 import os
 import re
 import secrets
@@ -11,16 +12,18 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from tiled_spyde import __version__
 from tiled_spyde.errors import SpydeError
+from tiled_spyde.places import database_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 DEFAULT_PORT = 8000
 
@@ -28,14 +31,18 @@ DEFAULT_PORT = 8000
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     options = _parser().parse_args(arguments)
+    return _status(partial(options.run, options))
+
+
+def _status(run: Callable[[], int]) -> int:
+    """Return the exit status of `run`; what is wrong is said."""
     try:
-        status: int = options.run(options)
+        return run()
     except (SpydeError, OSError, ValueError) as error:
         print(f"tiled-spyde: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
-    return status
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -52,6 +59,12 @@ def _parser() -> argparse.ArgumentParser:
         "--state", metavar="DIR", type=Path, help="where trees are kept (default: the user's own)"
     )
     serve.add_argument("--trees", metavar="FILE", type=Path, help="nodes to begin with (YAML)")
+    serve.add_argument(
+        "--workers",
+        metavar="N",
+        type=_workers,
+        help="server processes (default: what a configuration says, 1)",
+    )
     serve.add_argument("--public", action="store_true", help="everyone who can connect may read")
     serve.add_argument("--api-key", metavar="KEY", help="letters and digits; made up when left out")
     serve.add_argument(
@@ -80,6 +93,12 @@ def _port(text: str) -> int:
     return int(text)
 
 
+def _workers(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 256:
+        raise argparse.ArgumentTypeError(f"{text} is no number of processes; there may be 1 to 256")
+    return int(text)
+
+
 def _root_path(text: str) -> str:
     parts = [part for part in text.split("/") if part]
     if any(not re.fullmatch(r"[\w.~-]+", part, re.ASCII) or set(part) == {"."} for part in parts):
@@ -95,14 +114,86 @@ def _serve(options: argparse.Namespace) -> int:
     key = options.api_key or os.environ.get("TILED_SINGLE_USER_API_KEY") or secrets.token_hex(16)
     if not key.isalnum():
         raise ValueError("--api-key may have letters and digits only.")
+    count = options.workers or _configured_workers(options.config)
     with _listen(options.host, options.port) as listening:
-        config = _config(options, key)
-        app, given = _build(config)
-        print(_welcome(_url(listening), given, config.authentication.allow_anonymous_access), flush=True)
-        Thread(target=_say_progress, args=(config.merged_trees,), daemon=True).start()
-        server = _server(app, config.root_path)
-        server.run(sockets=[listening])
-    return 0 if server.started else 3
+        if count == 1:
+            return _serve_here(options, key, listening)
+        from tiled_spyde.metrics import shared
+        from tiled_spyde.workers import supervise
+
+        with shared():
+            return supervise(count, partial(_work, options, key, secrets.token_hex(32), count, listening))
+
+
+def _work(
+    options: argparse.Namespace,
+    key: str,
+    secret: str,
+    count: int,
+    listening: socket.socket,
+    first: bool,
+    started: Callable[[], None],
+) -> int:
+    """Be one of `count` processes that serve the same; the first of them says where."""
+
+    def adjust(config: Any) -> None:
+        share_out(config, count, secret)
+
+    from tiled_spyde.app import share_out
+
+    return _status(partial(_serve_here, options, key, listening, adjust, first, started))
+
+
+def _serve_here(
+    options: argparse.Namespace,
+    key: str,
+    listening: socket.socket,
+    adjust: Callable[[Any], None] = lambda config: None,
+    first: bool = True,
+    started: Callable[[], None] = lambda: None,
+) -> int:
+    from tiled_spyde.server import allow_many_connections, server
+    from tiled_spyde.sources.probe import prepared
+
+    allow_many_connections()
+    # At a first start files will have to be looked at: a process for that starts beside all the imports here.
+    new = first and bool(options.paths) and not database_in(options.state).exists()
+    with prepared(new):
+        with _nothing_collected():
+            config = _config(options, key)
+            adjust(config)
+            app, given = _build(config)
+        if first:
+            print(_welcome(_url(listening), given, config.authentication.allow_anonymous_access), flush=True)
+            Thread(target=_say_progress, args=(config.merged_trees,), daemon=True).start()
+        running = server(app, config.root_path, started=started)
+        running.run(sockets=[listening])
+    return 0 if running.started else 3
+
+
+@contextmanager
+def _nothing_collected() -> Iterator[None]:
+    """Spare the garbage collector: hardly anything made while starting is garbage, and looking costs a quarter."""
+    gc.disable()
+    try:
+        yield
+        gc.freeze()  # what is there now stays, so it is not looked at later either
+    finally:
+        gc.enable()
+
+
+def _configured_workers(file: Path | None) -> int:
+    """How many processes a configuration asks for, read without all that serving needs; mistakes are said later."""
+    import yaml
+
+    if file is None:
+        return 1
+    files = [file] if file.is_file() else sorted((*file.glob("*.yml"), *file.glob("*.yaml")))
+    found = 1
+    for one in files:
+        with suppress(OSError, ValueError, TypeError, LookupError, yaml.YAMLError):
+            found = max(1, int(yaml.safe_load(os.path.expandvars(one.read_text()))["uvicorn"]["workers"]))
+    return found
 
 
 def _config(options: argparse.Namespace, key: str) -> Any:
@@ -134,12 +225,14 @@ def _build(config: Any) -> tuple[Any, str | None]:
 def _demo(options: argparse.Namespace) -> int:
     from tiled.config import parse_configs
 
+    from tiled_spyde.server import serving
+
     has_display = any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
     alone = options.once or options.offscreen or not has_display
     config = parse_configs(_demo_config())
     key = config.authentication.single_user_api_key = secrets.token_hex(16)
     app, _ = _build(config)
-    with _listen(options.host, options.port) as listening, _serving(app, listening):
+    with _listen(options.host, options.port) as listening, serving(app, listening):
         url = _url(listening)
         print(_welcome(url, key, public=False), flush=True)
         command = [sys.executable, "-m", "viewer", url, "--api-key", key]
@@ -211,28 +304,6 @@ def _say_progress(tree: Any) -> None:
             return
         said = line
         time.sleep(2)
-
-
-def _server(app: Any, root_path: str = "") -> Any:
-    import uvicorn
-
-    return uvicorn.Server(
-        uvicorn.Config(
-            app, log_level="warning", access_log=False, timeout_graceful_shutdown=3, root_path=root_path
-        )
-    )
-
-
-@contextmanager
-def _serving(app: Any, listening: socket.socket) -> Iterator[None]:
-    server = _server(app)
-    thread = Thread(target=server.run, kwargs={"sockets": [listening]}, name="server")
-    thread.start()
-    try:
-        yield
-    finally:
-        server.should_exit = True
-        thread.join()
 
 
 if __name__ == "__main__":

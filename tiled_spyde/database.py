@@ -8,7 +8,9 @@ again. What is SQLite's own stands in `tiled_spyde.sqlite`; everything here and 
 from __future__ import annotations
 
 import logging
+import os
 from contextlib import contextmanager
+from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
@@ -16,6 +18,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlch
 from sqlalchemy.pool import NullPool
 
 from tiled_spyde.errors import StorageFull, Unavailable, Unusable
+from tiled_spyde.marks import mark, mark_of
 from tiled_spyde.sqlite import SqliteFile
 
 if TYPE_CHECKING:
@@ -92,6 +95,9 @@ class Database:
     ----------
     url : str
         As SQLAlchemy writes it: ``sqlite:////home/me/state/catalogue.db``, ``postgresql+psycopg://…``.
+    folder : pathlib.Path, optional
+        Where the processes of this machine tell each other of changes. A file's own folder by default; another
+        database without one is only asked from time to time.
 
     Raises
     ------
@@ -99,7 +105,7 @@ class Database:
         It is damaged, belongs to a newer version or to another program, or cannot be made.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, folder: Path | None = None) -> None:
         try:
             self._url = sa.make_url(url)
             self._file = SqliteFile(self._url.database) if self._url.drivername == "sqlite" else None
@@ -108,6 +114,9 @@ class Database:
             raise Unusable(f"The address of the database is not usable: {error}.") from error
         # Where the tables were last seen to be right.
         self._checked: object = None
+        self._folder = folder
+        # A text, since it is looked at before each answer.
+        self._mark = os.fspath(self.beside("mark") or "")
         self._prepare()
 
     def __str__(self) -> str:
@@ -117,6 +126,21 @@ class Database:
     def place(self) -> object:
         """What tells this database from another one at the same address (a file: its inode)."""
         return self._file.place() if self._file else str(self._url)
+
+    def beside(self, name: str) -> Path | None:
+        """Return where a file stands by which the processes that have this database know of each other."""
+        if self._file:
+            return self._file.path.with_name(f"{self._file.path.name}-{name}")
+        which = blake2b(str(self).encode(), digest_size=8).hexdigest()
+        return self._folder / f"{which}-{name}" if self._folder else None
+
+    def mark(self) -> int:
+        """Return what is another one after each change by a process of this machine; in a microsecond."""
+        return mark_of(self._mark) if self._mark else 0
+
+    def outside(self) -> object:
+        """Return what is another one after a change by anybody, as far as can be told without connecting."""
+        return self._file.outside() if self._file else object()
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -147,6 +171,8 @@ class Database:
             with connection.execution_options(writes=True).begin():
                 self._check(connection)
                 yield connection
+        if self._mark:
+            mark(self._mark)
         if self.place != before:
             raise Unavailable(f"The database {self} was moved or replaced while it was written. Try again.")
 

@@ -191,13 +191,15 @@ class Evaluator:
             if dense is None or dense.missing(part):
                 return None
             return selection.restored(dense.values[part].copy())
-        if any(len(taken) != 1 for taken in positions):
-            return None
-        read = self._frame_held(recipe, tuple(taken[0] for taken in positions), rising[axes:])
+        index: Index = ()
+        for taken in positions:
+            if len(taken) != 1:
+                return None
+            index = (*index, taken.start)
+        read = self._frame_held(recipe, index, tuple(map(as_slice, rising[axes:])))
         return None if read is None else selection.restored(read)
 
-    def _frame_held(self, recipe: Recipe, index: Index, taken: Grid) -> NDArray[Any] | None:
-        region = tuple(map(as_slice, taken))
+    def _frame_held(self, recipe: Recipe, index: Index, region: Region) -> NDArray[Any] | None:
         if not recipe.stored:
             frame = self._frames.remembered(recipe, index)
             return None if frame is None else frame[region]

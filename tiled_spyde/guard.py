@@ -10,24 +10,25 @@ from __future__ import annotations
 import json
 import logging
 import re
-from typing import TYPE_CHECKING, Any
+from traceback import walk_tb
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, quote
 
 from starlette.datastructures import Headers, MutableHeaders
 
 from tiled_spyde import headers as http
+from tiled_spyde import metrics
 from tiled_spyde.adapters import EXPECTED_SHAPE, RETRY_AFTER
+from tiled_spyde.callers import Watched, credentials, ticket_of
 from tiled_spyde.codecs import SERIALIZED
 from tiled_spyde.errors import status_of
+from tiled_spyde.tickets import TICKET
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
+    from collections.abc import Collection, Mapping
 
-    Scope = MutableMapping[str, Any]
-    Message = MutableMapping[str, Any]
-    Receive = Callable[[], Awaitable[Message]]
-    Send = Callable[[Message], Awaitable[None]]
-    App = Callable[[Scope, Receive, Send], Awaitable[None]]
+    from tiled_spyde.callers import App, Message, Receive, Scope, Send
+    from tiled_spyde.tickets import Ticket
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +46,8 @@ _SHAPE = re.compile(r"\d{1,18}(,\d{1,18}){0,30}")
 # Where tiled mounts a tree's own routes: ours for zarr stand in for its own.
 _OWN_ROUTES = "/custom"
 _DATA = ("/api/", "/zarr/", f"{_OWN_ROUTES}/")
+# Where frames are read and computed: what nobody waits for any more is dropped.
+_FRAMES = ("/api/v1/array/", "/api/v1/ragged/", "/api/v1/derive/", "/zarr/")
 _ZARR = re.compile(r"/zarr/v[23](?=/|$)")
 _PINNED_DATA = re.compile(r"/api/v1/array/(?:full|block)/.*@[^/]+")
 
@@ -66,17 +69,34 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        origins = getattr(getattr(self.app, "state", None), "allow_origins", ())
-        send = _Finished(send, scope, origins)
+        finished = Finished(send, scope, self.origins)
         asked = Headers(scope=scope)
         if _leaves_its_folder(scope["path"]):
-            await _answer(send, 404, "There is nothing at this address.")
+            await answer(finished, 404, "There is nothing at this address.")
         elif scope["method"] == "OPTIONS" and "access-control-request-method" in asked:
-            await _answer_preflight(send, asked, origins)
+            await _answer_preflight(finished, asked, self.origins)
         else:
             EXPECTED_SHAPE.set(_expected_shape(scope))
-            SERIALIZED.set(send.described)
-            await self._guarded(_as_tiled_takes_it(scope), receive, send)
+            SERIALIZED.set(finished.described)
+            await self._claimed(scope, receive, finished)
+
+    @property
+    def origins(self) -> Collection[str]:
+        """Whose scripts may read the answers."""
+        found: Collection[str] = getattr(getattr(self.app, "state", None), "allow_origins", ())
+        return found
+
+    async def _claimed(self, scope: Scope, receive: Receive, send: Finished) -> None:
+        """Answer under a ticket, which is abandoned when whoever asks for frames has gone."""
+        headers = dict(scope["headers"])
+        send.ticket = ticket_of(scope, headers, credentials(headers, scope["query_string"]))
+        TICKET.set(send.ticket)
+        taken = _as_tiled_takes_it(scope)
+        if scope["method"] in ("GET", "HEAD") and path_of(scope).startswith(_FRAMES):
+            async with Watched(receive, send.ticket) as watched:
+                await self._guarded(taken, watched, send)
+        else:
+            await self._guarded(taken, receive, send)
 
     async def _guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
         held = _Held(send)
@@ -86,10 +106,10 @@ class Guard:
             if held.started:
                 logger.exception("The answer to %s broke off", scope["path"])
                 raise
-            await _answer(send, *_explain(error, scope))
+            await answer(send, *explain(error, scope))
         else:
             if held.failed:
-                await _answer(send, *_reworded(held.body, scope))
+                await answer(send, *_reworded(held.body, scope))
 
 
 class _Held:
@@ -111,27 +131,52 @@ class _Held:
             self.body += message.get("body", b"")
 
 
-class _Finished:
-    """Completes the headers of an answer, and leaves out a body that is not wanted."""
+class Finished:
+    """Completes the headers of an answer, and leaves out a body that is not wanted.
 
-    def __init__(self, send: Send, scope: Scope, origins: Collection[str]) -> None:
+    Parameters
+    ----------
+    send : callable
+        Of the server.
+    scope : dict
+        Of the request.
+    origins : collection of str
+        Whose scripts may read the answer.
+    lane : bool
+        Whether the straight lane gives it, else tiled.
+    """
+
+    def __init__(self, send: Send, scope: Scope, origins: Collection[str], lane: bool = False) -> None:
         self._send = send
-        self._path = _path(scope)
+        self._lane = lane
+        self._status = self._size = 0
+        self._path = path_of(scope)
         self._method = scope["method"]
         self._asked = Headers(scope=scope)
         self._origins = origins
         self._bodiless = False
         # Filled while the answer is made: what an array looks like on the wire.
         self.described: dict[str, str] = {}
+        self.ticket: Ticket | None = None
 
     async def __call__(self, message: Message) -> None:
+        """Pass on a message of the answer."""
         if message["type"] == "http.response.start":
             message = {**message, "headers": list(message.get("headers", ()))}
             message["status"] = self._finish(message["status"], MutableHeaders(raw=message["headers"]))
+            self._status = message["status"]
             self._bodiless = self._method == "HEAD" or message["status"] in (204, 304)
-        elif message["type"] == "http.response.body" and self._bodiless:
-            message = {**message, "body": b""}
+        elif message["type"] == "http.response.body":
+            if self._bodiless:
+                message = {**message, "body": b""}
+            self._count(message)
         await self._send(message)
+
+    def _count(self, message: Message) -> None:
+        self._size += len(message.get("body", b""))
+        if not message.get("more_body", False):
+            timings = self.ticket.timings if self.ticket else {}
+            metrics.answered(timings, self._lane, self._status, self._size)
 
     def _finish(self, status: int, headers: MutableHeaders) -> int:
         http.allow_origin(headers, self._asked.get("origin"), self._origins)
@@ -140,6 +185,9 @@ class _Finished:
             headers.setdefault("www-authenticate", "Bearer")
         if status == 200:
             headers.update(self.described)
+            if self.ticket and self.ticket.timings:
+                said = headers.get("server-timing", "")
+                headers["server-timing"] = http.server_timing(self.ticket.timings, said)
         if self._path.startswith(_DATA):
             self._say_how_to_keep(status, headers)
         http.tag_representation(headers)
@@ -149,7 +197,7 @@ class _Finished:
         pinned = status in (200, 304) and _PINNED_DATA.fullmatch(self._path)
         if headers.get("cache-control") not in (http.IMMUTABLE, "no-store"):
             headers["cache-control"] = http.IMMUTABLE if pinned else http.REVALIDATED
-        http.add_vary(headers, "Accept", "Accept-Encoding", "Authorization", "Cookie")
+        http.add_vary(headers, *http.VARYING)
         if self._path.startswith("/zarr/") and "set-cookie" in headers:
             # Nothing there needs a session, and some caches keep no answer that sets one.
             del headers["set-cookie"]
@@ -166,7 +214,7 @@ class _Finished:
 
 async def _answer_preflight(send: Send, asked: Headers, origins: Collection[str]) -> None:
     if not {asked.get("origin"), "*"} & set(origins):
-        await _answer(
+        await answer(
             send, 403, "No script of this origin may read the server: see allow_origins in its configuration."
         )
         return
@@ -189,38 +237,46 @@ def _as_tiled_takes_it(scope: Scope) -> Scope:
         )
         for name, value in scope["headers"]
     ]
-    if _ZARR.match(path := _path(scope)):
+    if _ZARR.match(path := path_of(scope)):
         own = f"{_OWN_ROUTES}{path}" + ("/" if _ZARR.fullmatch(path) else "")
         scope["path"] = scope.get("root_path", "") + own
         scope["raw_path"] = quote(scope["path"]).encode()
     return scope
 
 
-def _path(scope: Scope) -> str:
+def path_of(scope: Scope) -> str:
     """Path below where the app is mounted, as its routes see it."""
     path: str = scope["path"]
     root = scope.get("root_path", "")
     return path.removeprefix(root) if path.startswith(f"{root}/") else path
 
 
-def _explain(error: BaseException, scope: Scope) -> tuple[int, str]:
+def explain(error: BaseException, scope: Scope) -> tuple[int, str]:
+    """Return status and words for what went wrong with a request."""
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     if (status := status_of(error)) is not None:
         return status, str(error)
     logger.warning("%s %s failed inside", scope["method"], scope["path"], exc_info=error)
-    if isinstance(error, OSError) and _path(scope).startswith("/ui/"):
+    if isinstance(error, OSError) and path_of(scope).startswith("/ui/"):
         return 404, "The web page has no such file."
     if isinstance(error, _MALFORMED):
         if "/zarr/v" in scope["path"]:
             return 404, "There is no such array, group or chunk."
-        if "/api/v1/array/" in scope["path"] and b"format=" in scope["query_string"]:
+        if _was_being_written(error):
             return 406, "This slice cannot be written in that format. Ask for application/octet-stream."
         return (
             400,
             f"This request makes no sense to the server ({type(error).__name__}). Check its parameters.",
         )
     return 503, f"The server could not answer just now ({type(error).__name__}). Try again."
+
+
+def _was_being_written(error: BaseException) -> bool:
+    """Whether it was one of tiled's writers of formats that failed."""
+    return any(
+        "/tiled/serialization/" in frame.f_code.co_filename for frame, _ in walk_tb(error.__traceback__)
+    )
 
 
 def _reworded(body: bytes, scope: Scope) -> tuple[int, str]:
@@ -233,11 +289,13 @@ def _reworded(body: bytes, scope: Scope) -> tuple[int, str]:
     return 400, detail
 
 
-async def _answer(send: Send, status: int, detail: str) -> None:
+async def answer(send: Send, status: int, detail: str) -> None:
+    """Send an error as JSON; `send` is best a `Finished`."""
     headers = {"content-type": "application/json"}
     if status == 503:
         headers["retry-after"] = RETRY_AFTER
-    await _send(send, status, headers, json.dumps({"detail": detail}).encode())
+    body = json.dumps({"detail": detail}, ensure_ascii=False, separators=(",", ":"))
+    await _send(send, status, headers, body.encode(errors="replace"))
 
 
 async def _send(send: Send, status: int, headers: Mapping[str, str], body: bytes) -> None:
@@ -254,7 +312,7 @@ def _leaves_its_folder(path: str) -> bool:
 
 
 def _expected_shape(scope: Scope) -> tuple[int, ...] | None:
-    if not _path(scope).startswith("/api/v1/array/full/") or b"expected_shape" not in scope["query_string"]:
+    if not path_of(scope).startswith("/api/v1/array/full/") or b"expected_shape" not in scope["query_string"]:
         return None
     try:
         given = parse_qs(scope["query_string"].decode("latin-1")).get("expected_shape", [""])[-1]

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from starlette.datastructures import Headers, MutableHeaders
 
@@ -21,6 +21,9 @@ EXPOSED = (
 _METHODS = "GET, HEAD, OPTIONS, POST, PUT, PATCH, DELETE"
 # Asked for where a preflight does not say what it needs.
 _REQUEST_HEADERS = "Authorization, Content-Type, If-None-Match, Range"
+
+# What of a request decides about the answer of a data route.
+VARYING = ("Accept", "Accept-Encoding", "Authorization", "Cookie")
 
 _TAG = re.compile(r'(?:W/)?"([^"]*)"')
 _TOKENS = re.compile(r"[\w!#$%&'*+.^`|~-]+(?:\s*,\s*[\w!#$%&'*+.^`|~-]+)*")
@@ -98,3 +101,18 @@ def preflight(asked: Headers) -> dict[str, str]:
         "access-control-max-age": "600",
         "vary": "Access-Control-Request-Method, Access-Control-Request-Headers",
     }
+
+
+def server_timing(seconds: Mapping[str, float], theirs: str = "") -> str:
+    """Return ``Server-Timing``: stages in milliseconds, and what `theirs` says of others.
+
+    Parameters
+    ----------
+    seconds : mapping of str to float
+        By stage.
+    theirs : str
+        A header that is there already.
+    """
+    ours = [f"{stage};dur={time * 1000:.3f}" for stage, time in seconds.items()]
+    kept = [part for part in map(str.strip, theirs.split(",")) if part.partition(";")[0] not in seconds]
+    return ", ".join(filter(None, (*ours, *kept)))

@@ -89,6 +89,8 @@ class Index:
         What looking at one file may take.
     apart : bool
         Sources may not lead from one served folder into another: not everyone may read both.
+    tell : callable, optional
+        Told of the progress whenever there is some.
     """
 
     def __init__(
@@ -101,8 +103,10 @@ class Index:
         interval: float = 1.0,
         limits: Limits | None = None,
         apart: bool = False,
+        tell: Callable[[Progress], None] = lambda progress: None,
     ) -> None:
         self.progress = Progress(len(known), len(known), True)
+        self._tell = tell
         self._update = update
         self._settle = settle
         self._interval = interval
@@ -261,7 +265,10 @@ class Index:
             for path, awaited in self._awaited.items()
         )
         of = self._found - growing
-        self.progress = Progress(max(0, of - waiting - len(self._changes)), of, False)
+        progress = Progress(max(0, of - waiting - len(self._changes)), of, False)
+        if progress != self.progress:
+            self._tell(progress)
+        self.progress = progress
 
 
 def _is_still(source: Source, members: Members) -> bool:

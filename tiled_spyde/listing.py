@@ -73,6 +73,8 @@ class Listing(ContainerAdapter[Any]):
         self.rights = rights
         self.sorting: list[SortingItem] = []
         self.include_routers: list[Any] = []
+        self.lane: Any = None
+        self.catalog: Any = None  # of the top
         self.background_tasks: list[Any] = []
         self.entries_stale_at = self.metadata_stale_at = None
         self.must_revalidate = True

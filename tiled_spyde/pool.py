@@ -30,8 +30,12 @@ LONG = 0.1
 _TURN = 16
 # A worker without work ends after so many seconds; the next one costs 0.1 ms.
 _IDLE = 10.0
+# A function that does not end holds up the end of the server for so many seconds.
+_ENDS = 10.0
 # One client has at most this part of the queue.
 _SHARE = 4
+_MOST_FIRST = tuple(map(int, Urgency))
+_LEAST_FIRST = _MOST_FIRST[::-1]
 _GONE = "Whoever asked for this has gone."
 _ENDING = "The server is ending. Try again in a moment."
 
@@ -48,21 +52,17 @@ class Pool:
 
     Attributes
     ----------
-    started, finished, dropped, refused : dict of Urgency to int
-        Jobs begun; requests answered, given up by who asked, and refused.
+    started, finished, dropped, refused : list of int
+        By urgency: jobs begun; requests answered, given up by who asked, and refused.
     """
 
     def __init__(self, workers: int | None = None, most_waiting: int = 1024) -> None:
         self.workers = workers or os.cpu_count() or 1
         self.most_waiting = most_waiting
-        self.started, self.finished, self.dropped, self.refused = (
-            dict.fromkeys(Urgency, 0) for _ in range(4)
-        )
+        self.started, self.finished, self.dropped, self.refused = ([0] * len(Urgency) for _ in range(4))
         self._jobs: dict[Hashable, Job] = {}
         # By urgency and client, in the order in which they come to their turn: requests whose job has parts left.
-        self._queues: dict[Urgency, OrderedDict[str, dict[Request, None]]] = {
-            urgency: OrderedDict() for urgency in Urgency
-        }
+        self._queues: list[OrderedDict[str, dict[Request, None]]] = [OrderedDict() for _ in Urgency]
         self._open: dict[str, set[Request]] = {}  # of each client
         self._threads: dict[int, Thread] = {}
         self._idle = 0
@@ -78,10 +78,10 @@ class Pool:
         return len(self._threads) - self._idle
 
     @property
-    def waiting(self) -> dict[Urgency, int]:
-        """Requests whose job has parts that nobody works at."""
+    def waiting(self) -> list[int]:
+        """By urgency, requests whose job has parts that nobody works at."""
         with self._lock:
-            return {urgency: sum(map(len, queue.values())) for urgency, queue in self._queues.items()}
+            return [sum(map(len, queue.values())) for queue in self._queues]
 
     def submit(
         self,
@@ -129,7 +129,7 @@ class Pool:
         return request.future
 
     def close(self) -> None:
-        """End the threads, once they have done what they are at; what waits fails with `Busy`."""
+        """End the threads, once they have done what they are at (10 s at most); what waits fails with `Busy`."""
         with self._lock:
             self._closed = True
             left = [request for client in self._open.values() for request in client]
@@ -139,8 +139,9 @@ class Pool:
             self._work_there.notify_all()
         for request in left:
             settle(request.future, error=Busy(_ENDING))
+        until = perf_counter() + _ENDS
         for thread in threads:
-            thread.join()
+            thread.join(max(0.0, until - perf_counter()))
 
     # Requests come and go: with the lock held, where nothing else is said.
 
@@ -239,27 +240,27 @@ class Pool:
                 self._idle += 1
                 called = self._work_there.wait(_IDLE)
                 self._idle -= 1
-                if not called and not any(self._queues.values()):
+                if not called and not any(self._queues):
                     break
             del self._threads[get_ident()]
         return None
 
     def _take(self) -> tuple[Job, Part, bool] | None:
-        turn = (self._taken + 1) % _TURN == 0
-        for urgency in reversed(Urgency) if turn else Urgency:
+        urgencies = _LEAST_FIRST if (self._taken + 1) % _TURN == 0 else _MOST_FIRST
+        for urgency in urgencies:
             for client, waiting in self._queues[urgency].items():
                 for request in waiting:
                     if self._may_begin(request.job, urgency):
                         return self._begin(request.job, urgency, client)
         return None
 
-    def _may_begin(self, job: Job, urgency: Urgency) -> bool:
+    def _may_begin(self, job: Job, urgency: int) -> bool:
         """Whether a worker is left for what a person looks at, when this one has taken a part."""
-        return urgency == Urgency.LOOKED_AT or not job.long or self._long < max(1, self.workers - 1)
+        return urgency == 0 or not job.long or self._long < max(1, self.workers - 1)
 
-    def _begin(self, job: Job, urgency: Urgency, client: str) -> tuple[Job, Part, bool]:
+    def _begin(self, job: Job, urgency: int, client: str) -> tuple[Job, Part, bool]:
         self._taken += 1
-        part, long = job.take(), job.long and urgency != Urgency.LOOKED_AT
+        part, long = job.take(), job.long and urgency > 0
         job.running += 1
         self._long += long
         self._queues[urgency].move_to_end(client)
@@ -272,7 +273,7 @@ class Pool:
         if not job.left:
             for request in job.requests:
                 self._unqueue(request)
-        if any(self._queues.values()):
+        if any(self._queues):
             self._wake()
         return job, part, long
 

@@ -68,11 +68,17 @@ class Processes:
         As many as threads that use them.
     deadline : float
         Seconds after which a trip is given up.
+
+    Attributes
+    ----------
+    lost : int
+        Processes that ended by themselves, or were ended from outside, in the middle of a frame.
     """
 
     def __init__(self, count: int, deadline: float = 120.0) -> None:
         self.count = count
         self.deadline = deadline
+        self.lost = 0
         self._lock = Lock()
         self._idle: list[_Child] = []
         self._children: set[_Child] = set()
@@ -130,6 +136,7 @@ class Processes:
             whole = True  # it has said all it had to say
             raise error.error if isinstance(error, _Told) else error from None
         except (EOFError, OSError) as error:
+            self.lost += 1
             raise errors.WorkerEnded(
                 "The process that computed this has ended in the middle. Try again in a moment; if it ends each "
                 "time, try other parameters."

@@ -41,16 +41,26 @@ class Selection:
     def of(cls, wanted: Iterable[Any], shape: tuple[int, ...]) -> Selection:
         """Resolve `wanted` (integers, slices, at most one Ellipsis) for an array of `shape`.
 
+        What is a `Selection` already stays as it is.
+
         Raises
         ------
         InvalidSlice
             Too many parts, an index out of range, a step of zero, or something else than these.
         """
+        if isinstance(wanted, Selection):
+            return wanted
         parts = _without_ellipsis(tuple(wanted), len(shape))
         pairs = [
             _range_of(part, size, axis) for axis, (part, size) in enumerate(zip(parts, shape, strict=True))
         ]
         return cls(tuple(taken for taken, _ in pairs), tuple(kept for _, kept in pairs))
+
+    def __iter__(self) -> Iterator[int | slice]:
+        """Yield what `of` would resolve to this."""
+        for taken, kept in zip(self.ranges, self.kept, strict=True):
+            stop = None if taken.stop < 0 else taken.stop
+            yield slice(taken.start, stop, taken.step) if kept else taken.start
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -82,7 +92,9 @@ def _range_of(part: Any, size: int, axis: int) -> tuple[range, bool]:
     if isinstance(part, slice):
         if part.step == 0:
             raise InvalidSlice(f"Axis {axis}: the step of a slice cannot be 0.")
-        return range(*part.indices(size)), True
+        start, stop, step = part.indices(size)
+        # A step beyond the whole axis takes one index, and may be more than readers can count.
+        return range(start, stop, max(-size, min(step, size)) or 1), True
     index = int(part)
     if not -size <= index < size:
         raise InvalidSlice(f"Axis {axis} has the indices 0 to {size - 1}; got {index}.")

@@ -55,6 +55,10 @@ class SqliteFile:
             return None
         return found.st_dev, found.st_ino
 
+    def outside(self) -> object:
+        """Return what tells each state of the file from another one, without opening it."""
+        return [_stamp(path) for path in (self.path, _beside(self.path, "-wal"))]
+
     def make(self, fill: Callable[[Path], None]) -> None:
         """Make the file where there is none; it appears whole, also when two processes start at once."""
         if _size(self.path):
@@ -169,6 +173,15 @@ def _size(path: Path) -> int:
         return path.stat().st_size
     except OSError:
         return 0
+
+
+def _stamp(path: Path) -> tuple[int, int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    # One that is empty comes and goes with each look.
+    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns) if found.st_size else None
 
 
 @contextmanager

@@ -25,6 +25,9 @@ from fastapi import APIRouter, HTTPException, Request, Response
 from tiled.structures.core import StructureFamily
 
 from tiled_spyde import codecs
+from tiled_spyde.adapters import NodeAdapter, http_error, refuse_unexpected
+from tiled_spyde.bodies import Bodies, Body
+from tiled_spyde.errors import SpydeError
 from tiled_spyde.headers import IMMUTABLE, REVALIDATED, matches
 from tiled_spyde.routes import (
     AccessTags,
@@ -34,6 +37,7 @@ from tiled_spyde.routes import (
     SessionState,
     entry_with,
 )
+from tiled_spyde.slices import Selection
 from tiled_spyde.zarr_documents import Array, Group, document
 from tiled_spyde.zarr_nodes import array, coordinate, coordinates, group, image
 
@@ -95,8 +99,8 @@ def _depth(entry: Any, parts: tuple[str, ...]) -> int:
     return len(parts)
 
 
-def zarr_routes() -> APIRouter:
-    """Return the router that answers for all of zarr."""
+def zarr_routes(bodies: Bodies) -> APIRouter:
+    """Return the router that answers for all of zarr; chunks of nodes are encoded by `bodies`."""
     router = APIRouter()
 
     @router.api_route("/zarr/{version}/{path:path}", methods=["PROPFIND"], include_in_schema=False)
@@ -126,7 +130,7 @@ def zarr_routes() -> APIRouter:
             else:
                 shown, key = _below(entry, address)
             if asks_for_data and isinstance(shown, Array) and key:
-                return await _chunk(shown, _index(key, version), address, request)
+                return await _chunk(entry, shown, _index(key, version), address, request, bodies)
             if address.document and not key:
                 return await run_sync(_document, shown, address.document)
         except HTTPException as error:
@@ -180,17 +184,32 @@ def _index(key: tuple[str, ...], version: str) -> tuple[int, ...]:
     return tuple(map(int, indices))
 
 
-async def _chunk(array: Array, index: tuple[int, ...], address: Address, request: Request) -> Response:
+async def _chunk(
+    entry: Any, array: Array, index: tuple[int, ...], address: Address, request: Request, bodies: Bodies
+) -> Response:
     part = array.part(index)
     if part is None:
         raise HTTPException(404, _NOTHING)
-    headers = _headers(
-        array.key and f"{array.key}.{'.'.join(map(str, index))}.blosc", immutable=address.pinned
-    )
+    body = _body(entry, array, part)
+    tag = body.tag if body else array.key and f"{array.key}.{'.'.join(map(str, index))}.blosc"
+    headers = _headers(tag, immutable=address.pinned)
     if matches(request.headers.get("if-none-match"), headers.get("etag", "")):
         return Response(status_code=304, headers=headers)
-    encoded = await run_sync(lambda: codecs.encode(array.chunk(part)))
-    return Response(encoded, media_type=codecs.MEDIA_TYPE, headers=headers)
+    try:
+        if body:
+            refuse_unexpected(body.shape, array.dtype.itemsize)
+        encoded = await run_sync(lambda: bodies.read(body) if body else codecs.encode(array.chunk(part)))
+    except SpydeError as error:
+        raise http_error(error) from error
+    return Response(bytes(encoded), media_type=codecs.MEDIA_TYPE, headers=headers)
+
+
+def _body(entry: Any, array: Array, part: tuple[slice, ...]) -> Body | None:
+    """Return a chunk of a node that has axes, as the lane has it; None for a chunk of anything else."""
+    if not isinstance(entry, NodeAdapter) or not entry.recipe.info.shape:
+        return None
+    selection = Selection.of(part, array.shape)
+    return Body.of(entry.recipe, selection, padded=() if selection.shape == array.chunks else array.chunks)
 
 
 def _document(shown: Array | Group, name: str) -> Response:

@@ -6,6 +6,7 @@ Both ends of its wire are here. A line is JSON: ``{"path": …, "members": […]
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import math
@@ -16,19 +17,22 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Timer
 from typing import TYPE_CHECKING, Any
 
 from tiled_spyde.sources.source import Source
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 _START = 180.0  # seconds for the child's imports: 1 s here, more on a busy machine or from a network drive
 _MOST_FILES = 1000  # before a child is replaced
 _MOST_LEFT = 256 << 20  # bytes that files may leave behind in its memory before it is replaced
+_SPARE = 60.0  # seconds that a child waits for its first file
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 
 
@@ -50,6 +54,9 @@ class Limits:
     seconds: float = 30.0
     memory: int = 2 << 30
     answer: int = 16 << 20
+
+
+_spare: SimpleQueue[subprocess.Popen[bytes]] = SimpleQueue()
 
 
 class ProbeError(Exception):
@@ -146,16 +153,7 @@ class Probe:
     def _start(self) -> subprocess.Popen[bytes]:
         if self._closed:
             raise ProbeError("The process that looks at files was ended.")
-        child = subprocess.Popen(  # noqa: S603 - our own module
-            # -P: nothing is imported from the folder that the server was started in, which may be the data's
-            [sys.executable, "-P", "-m", __name__, json.dumps(asdict(self._limits))],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            cwd="/",
-            env=_environment(),
-            start_new_session=True,
-        )
+        child = _prepared(self._limits) or _child(self._limits)
         try:
             self._line(child, _START)
         except _Refused as error:
@@ -184,6 +182,46 @@ class Probe:
         child, self._child = self._child, None
         if child is not None:
             _kill(child)
+
+
+@contextmanager
+def prepared(wanted: bool = True) -> Iterator[None]:
+    """Start a child before there is a file to look at, for the next one that needs one within a minute."""
+    if not wanted:
+        yield
+        return
+    _spare.put(_child(Limits()))
+    timer = Timer(_SPARE, _prepared)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        _prepared()
+
+
+def _prepared(limits: Limits | None = None) -> subprocess.Popen[bytes] | None:
+    """Take the child that was started before; end it where it is not what is wanted."""
+    with suppress(Empty):
+        child = _spare.get_nowait()
+        if limits == Limits():
+            return child
+        _kill(child)
+    return None
+
+
+def _child(limits: Limits) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(  # noqa: S603 - our own module
+        # -P: nothing is imported from the folder that the server was started in, which may be the data's
+        [sys.executable, "-P", "-m", __name__, json.dumps(asdict(limits))],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        cwd="/",
+        env=_environment(),
+        start_new_session=True,
+    )
 
 
 def _environment() -> dict[str, str]:
@@ -263,8 +301,11 @@ def _die_with_parent() -> None:
 
 def _import_readers() -> None:
     """Import what nearly every file needs, before time and memory count."""
+    gc.disable()  # hardly anything of it is garbage
     for name in ("h5py", "dask.array", "hyperspy.io", "zarr"):
         importlib.import_module(name)
+    gc.freeze()
+    gc.enable()
 
 
 def _answer(request: Mapping[str, Any], limits: Limits) -> bytes:

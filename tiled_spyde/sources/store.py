@@ -8,8 +8,6 @@ import zipfile
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from zarr.storage import LocalStore, ZipStore
-
 from tiled_spyde.errors import SourceError
 from tiled_spyde.sources.links import check_claims
 
@@ -24,16 +22,23 @@ _SAMPLES = 6  # chunks that stand for all
 _OPEN = 8
 
 
-class _BoundedStore(LocalStore):
-    """A folder, whose files may be links, but only to what lies within `bounds`."""
+@lru_cache(maxsize=1)
+def _bounded_store() -> type[Any]:
+    """Return the class for a folder whose files may be links; zarr is imported where there is such a store."""
+    from zarr.storage import LocalStore
 
-    def __init__(self, root: Path, bounds: Bounds) -> None:
-        super().__init__(root, read_only=True)
-        self._bounds = bounds
+    class BoundedStore(LocalStore):  # type: ignore[misc, unused-ignore]
+        """A folder, whose files may be links, but only to what lies within `bounds`."""
 
-    async def get(self, key: str, *arguments: Any, **named: Any) -> Any:
-        await asyncio.to_thread(self._bounds.require, self.root / key)
-        return await super().get(key, *arguments, **named)
+        def __init__(self, root: Path, bounds: Bounds) -> None:
+            super().__init__(root, read_only=True)
+            self._bounds = bounds
+
+        async def get(self, key: str, *arguments: Any, **named: Any) -> Any:
+            await asyncio.to_thread(self._bounds.require, self.root / key)
+            return await super().get(key, *arguments, **named)
+
+    return BoundedStore
 
 
 def read(path: Path, bounds: Bounds) -> list[dict[str, Any]]:
@@ -78,9 +83,10 @@ def members(path: Path, array: Any, bounds: Bounds) -> tuple[Path, ...]:
 
 def _group(path: Path, bounds: Bounds) -> Any:
     import zarr
+    from zarr.storage import ZipStore
 
     if path.is_dir():
-        return zarr.open_group(_BoundedStore(path, bounds), mode="r")
+        return zarr.open_group(_bounded_store()(path, bounds), mode="r")
     if not zipfile.is_zipfile(path):
         raise SourceError("it is neither a folder nor a zip file. Is it a .zspy store?")
     return zarr.open_group(ZipStore(path, mode="r"), mode="r")

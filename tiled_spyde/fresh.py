@@ -1,0 +1,55 @@
+"""Whoever asks sees what any process has written before: a look at what is new before each answer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, MutableMapping
+
+    from tiled_spyde.catalog import Catalog
+
+    Scope = MutableMapping[str, Any]
+    App = Callable[[Scope, Any, Any], Awaitable[None]]
+
+logger = logging.getLogger(__name__)
+
+_PATIENCE = 1.0  # seconds; what is known is served where the database takes longer
+
+
+class Fresh:
+    """ASGI wrapper that takes over what other processes changed, where they did, before a request goes on.
+
+    Parameters
+    ----------
+    app : ASGI application
+    catalog : Catalog
+    """
+
+    def __init__(self, app: App, catalog: Catalog) -> None:
+        self.app = app
+        self._catalog = catalog
+        self._running: asyncio.Future[None] | None = None
+
+    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
+        """Answer one request."""
+        if scope["type"] == "http" and self._catalog.behind():
+            await self._catch_up()
+        await self.app(scope, receive, send)
+
+    async def _catch_up(self) -> None:
+        """Wait until what was written by now is taken over: all who wait share one look."""
+        deadline = asyncio.get_running_loop().time() + _PATIENCE
+        # One that was under way already may have read before the newest change.
+        while self._catalog.behind() and (left := deadline - asyncio.get_running_loop().time()) > 0:
+            if self._running is None or self._running.done():
+                self._running = asyncio.ensure_future(asyncio.to_thread(self._refresh))
+            await asyncio.wait({self._running}, timeout=left)
+
+    def _refresh(self) -> None:
+        try:
+            self._catalog.refresh()
+        except Exception as error:  # it is tried again soon, and said there
+            logger.debug("What is known is served: %s", error)

@@ -1,0 +1,307 @@
+"""The plain case: requests for frames whose body is known from address and headers alone.
+
+What is not plain is left to tiled: that is never wrong, only slower.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from operator import lt
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+from fastapi import HTTPException
+from tiled.server.settings import get_settings
+
+from tiled_spyde import codecs
+from tiled_spyde import headers as http
+from tiled_spyde.adapters import NodeAdapter, chunk_shape
+from tiled_spyde.bodies import OCTETS, Body, encoding_for
+from tiled_spyde.errors import SpydeError
+from tiled_spyde.slices import Selection
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tiled_spyde.recipe import Recipe
+
+FULL, BLOCK = "/api/v1/array/full/", "/api/v1/array/block/"
+ZARR_2, ZARR_3 = "/zarr/v2/", "/zarr/v3/"
+PREFIXES = (FULL, BLOCK, ZARR_2, ZARR_3)
+
+RawHeaders = tuple[tuple[bytes, bytes], ...]
+
+_NUMBER = r"-?[0-9]{1,9}"
+_PART = rf"(?:{_NUMBER})?:(?:{_NUMBER})?(?::(?:{_NUMBER})?)?|{_NUMBER}"
+_SLICE = re.compile(rf"(?:{_PART})(?:,(?:{_PART})){{0,31}}")
+_NUMBERS = re.compile(r"[0-9]{1,9}(?:,[0-9]{1,9}){0,31}")
+_INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
+_IMAGE = ".zarr/0"
+_MEDIA_TYPES = {"*/*": OCTETS, OCTETS: OCTETS, codecs.MEDIA_TYPE: codecs.MEDIA_TYPE}
+_OF_SLICES = frozenset(("slice", "expected_shape", "format"))
+_OF_BLOCKS = frozenset(("block", "expected_shape", "format"))
+_LONGEST = 400
+_MOST_NAMED = 2048
+_MOST_NODES = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What a plain request names.
+
+    Parameters
+    ----------
+    node : str
+        Path of the node, without a key: what rights are asked for.
+    body : Body or None
+        None where zarr's array has no such chunk.
+    tag : str
+        ETag with its quotes.
+    headers : tuple of (bytes, bytes)
+        Of the answer, as far as they are known before the body is; Content-Type is the first.
+    """
+
+    node: str
+    body: Body | None
+    tag: str = ""
+    headers: RawHeaders = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Node:
+    path: str
+    pinned: bool
+    recipe: Recipe
+    shape: tuple[int, ...]
+    chunks: tuple[int, ...]
+    whole: tuple[range, ...]
+    # By media type, and whether zarr asks.
+    heads: dict[tuple[str, bool], RawHeaders] = field(default_factory=dict)
+
+
+class Plain:
+    """Finds what plain requests name, and remembers it until what is served changes.
+
+    Parameters
+    ----------
+    root : Listing
+        All that is served.
+    snapshot : callable
+        Gives an object that is another one as soon as anything is served differently.
+    vary : callable
+        Gives the request headers that decide about an answer; asked when requests come in, not before.
+    """
+
+    def __init__(self, root: Any, snapshot: Callable[[], object], vary: Callable[[], str]) -> None:
+        self._root = root
+        self._snapshot = snapshot
+        self._vary = vary
+        self._seen: object = None
+        self._named: OrderedDict[tuple[str, bytes, bytes | None, bytes], Named] = OrderedDict()
+        self._nodes: OrderedDict[str, _Node] = OrderedDict()
+
+    def find(self, path: str, query: bytes, accept: bytes | None, accept_encoding: bytes) -> Named | None:
+        """Return what a request names; None: it is not plain. Microseconds, for the event loop.
+
+        Parameters
+        ----------
+        path : str
+            Decoded, below where the app is mounted.
+        query : bytes
+        accept, accept_encoding : bytes
+            The headers; None where there is no Accept.
+        """
+        if (now := self._snapshot()) is not self._seen:
+            self._named.clear()
+            self._nodes.clear()
+            self._seen = now
+        asked = (path, query, accept, accept_encoding)
+        if (named := self._named.get(asked)) is not None:
+            return named
+        if max(len(query), len(accept or b""), len(accept_encoding)) > _LONGEST:
+            return None
+        try:
+            named = self._find(path, query, accept, accept_encoding.decode("latin-1"))
+        except (SpydeError, HTTPException):
+            return None  # tiled says it better
+        if named is not None:
+            _remember(self._named, asked, named, _MOST_NAMED)
+        return named
+
+    def _find(self, path: str, query: bytes, accept: bytes | None, accept_encoding: str) -> Named | None:
+        if path.startswith((ZARR_2, ZARR_3)):
+            return None if query else self._chunk(path[len(ZARR_2) :], path.startswith(ZARR_2))
+        cut = path.startswith(FULL)
+        given = _parameters(query, _OF_SLICES if cut else _OF_BLOCKS)
+        if given is None:
+            return None
+        media_type = _media_type(given.get("format"), accept)
+        node = self._node(path[len(FULL if cut else BLOCK) :])
+        if media_type is None or node is None:
+            return None
+        selection = _slice(node, given.get("slice", "")) if cut else _block(node, given.get("block", ""))
+        if selection is None:
+            return None
+        shape = ",".join(map(str, selection.shape))
+        if "expected_shape" in given and given["expected_shape"] != (shape or "scalar"):
+            return None
+        body = Body.of(node.recipe, selection, media_type)
+        if accept_encoding and media_type == OCTETS:
+            encoding = encoding_for(http.accepted_encodings(accept_encoding), body.nbytes)
+            body = Body.of(node.recipe, selection, media_type, encoding)
+        return self._answer(node, body, shape)
+
+    def _chunk(self, path: str, old: bool) -> Named | None:
+        """Return the chunk that a path below zarr's v2 (`old`) or v3 names."""
+        found = next(filter(None, (self._keyed(name, key) for name, key in _parted(path, old))), None)
+        if found is None:
+            return None
+        node, key = found
+        if len(key) != len(node.shape) or not all(map(_INDEX.fullmatch, key)):
+            return None
+        starts = [int(i) * size for i, size in zip(key, node.chunks, strict=True)]
+        if any(start >= size for start, size in zip(starts, node.shape, strict=True)):
+            return Named(node.path, None)
+        ranges = tuple(
+            range(start, min(start + size, end))
+            for start, size, end in zip(starts, node.chunks, node.shape, strict=True)
+        )
+        missing = tuple(map(len, ranges)) != node.chunks
+        selection = Selection(ranges, (True,) * len(ranges))
+        return self._answer(node, Body.of(node.recipe, selection, padded=node.chunks if missing else ()))
+
+    def _keyed(self, name: str, key: list[str]) -> tuple[_Node, list[str]] | None:
+        """Return the node called `name`, or that is the only level of the image of that name, with `key`."""
+        node = self._node(name)
+        if node is None and name.endswith(_IMAGE):
+            node = self._node(name.removesuffix(_IMAGE))
+        return None if node is None else (node, key)
+
+    def _answer(self, node: _Node, body: Body, shape: str | None = None) -> Named | None:
+        if body.nbytes > get_settings().response_bytesize_limit:
+            return None
+        kind = (body.media_type, shape is None)
+        head = node.heads.get(kind)
+        if head is None:
+            head = node.heads[kind] = self._head(node, *kind)
+        tag = f'"{body.tag}"'
+        headers = (*head, (b"etag", tag.encode()))
+        if shape is not None:
+            headers += ((b"x-array-shape", shape.encode()),)
+        return Named(node.path, body, tag, headers)
+
+    def _head(self, node: _Node, media_type: str, zarr: bool) -> RawHeaders:
+        """Return the headers that all answers of one kind from a node have."""
+        dtype = node.recipe.info.dtype.newbyteorder("<").str
+        caching = http.IMMUTABLE if node.pinned else http.REVALIDATED
+        head: RawHeaders = (
+            (b"content-type", media_type.encode()),
+            (b"cache-control", caching.encode()),
+            (b"vary", self._vary().encode()),
+            (b"accept-ranges", b"none"),
+        )
+        return head if zarr else (*head, (b"x-array-dtype", dtype.encode()))
+
+    def _node(self, path: str) -> _Node | None:
+        """Return the node at a path, if there is one that has chunks."""
+        node = self._nodes.get(path)
+        if node is None and (node := self._look(path)) is not None:
+            _remember(self._nodes, path, node, _MOST_NODES)
+        return node
+
+    def _look(self, path: str) -> _Node | None:
+        entry = self._root
+        for name in path.split("/"):
+            try:
+                entry = entry[name]
+            except (KeyError, TypeError):
+                return None
+        if not isinstance(entry, NodeAdapter) or 0 in entry.recipe.info.shape or not entry.recipe.info.shape:
+            return None
+        above, slash, name = path.rpartition("/")
+        plain, pinned, _ = name.partition("@")
+        recipe = entry.recipe
+        shape, path = recipe.info.shape, f"{above}{slash}{plain}"
+        return _Node(path, bool(pinned), recipe, shape, chunk_shape(recipe), tuple(map(range, shape)))
+
+
+def _remember(held: OrderedDict[Any, Any], key: Any, value: Any, most: int) -> None:
+    held[key] = value
+    if len(held) > most:
+        held.popitem(last=False)
+
+
+def _parameters(query: bytes, known: frozenset[str]) -> dict[str, str] | None:
+    """Return the parameters of a query, or None where it has one that is unknown or stands twice."""
+    given: dict[str, str] = {}
+    if not query:
+        return given
+    if b"+" in query:
+        return None
+    for part in query.decode("latin-1").split("&"):
+        name, equals, value = part.partition("=")
+        if name not in known or name in given or not equals:
+            return None
+        given[name] = unquote(value) if "%" in value else value
+    return given
+
+
+def _media_type(wanted: str | None, accept: bytes | None) -> str | None:
+    """Choose as tiled does: a format goes before Accept, and the first of a list that there is."""
+    if wanted is not None:
+        return None if wanted == "*/*" else _MEDIA_TYPES.get(wanted)
+    if accept is None:
+        return OCTETS
+    return _MEDIA_TYPES.get(accept.partition(b",")[0].decode("latin-1").lstrip(" "))
+
+
+def _slice(node: _Node, text: str) -> Selection | None:
+    if _NUMBERS.fullmatch(text):  # most often: one frame, or a pixel of it
+        index = tuple(map(int, text.split(",")))
+        count, axes = len(index), len(node.shape)
+        if count <= axes and all(map(lt, index, node.shape)):
+            taken = (*[range(i, i + 1) for i in index], *node.whole[count:])
+            return Selection(taken, (False,) * count + (True,) * (axes - count))
+    if not text:
+        return Selection.of((), node.shape)
+    if not _SLICE.fullmatch(text):
+        return None
+    return Selection.of(map(_bounds, text.split(",")), node.shape)
+
+
+def _bounds(part: str) -> int | slice:
+    if ":" not in part:
+        return int(part)
+    return slice(*(int(bound) if bound else None for bound in part.split(":")))
+
+
+def _block(node: _Node, text: str) -> Selection | None:
+    if not _NUMBERS.fullmatch(text):
+        return None
+    index = tuple(map(int, text.split(",")))
+    if len(index) != len(node.shape):
+        return None
+    ranges = tuple(
+        range(i * size, min((i + 1) * size, end))
+        for i, size, end in zip(index, node.chunks, node.shape, strict=True)
+    )
+    return Selection(ranges, (True,) * len(ranges)) if all(ranges) else None
+
+
+def _parted(path: str, old: bool) -> Iterator[tuple[str, list[str]]]:
+    """Part a path below zarr into a node that may be and the indices of a chunk: at most one is a node."""
+    if not old:
+        name, _, indices = path.rpartition("/c/")
+        yield name, indices.split("/")
+        return
+    name, _, last = path.rpartition("/")
+    if "." in last:
+        yield name, last.split(".")
+        return
+    key: list[str] = []
+    while name and last.isdecimal() and len(key) < 32:
+        key.insert(0, last)
+        yield name, list(key)
+        name, _, last = name.rpartition("/")
