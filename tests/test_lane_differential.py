@@ -21,6 +21,8 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from numcodecs.blosc import Blosc
 
+# tiled scales a picture of one pixel by 0/0: a warning, which would be an error only here.
+pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 EXAMPLES = int(os.environ.get("LANE_EXAMPLES", "200"))
 ROOT = "/tools/spyde"
 HERE = "https://here.example"
