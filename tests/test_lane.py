@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import httpx
 import numpy as np
 import pytest
-from conftest import KEY, encoded, serving, until
+from conftest import KEY, encoded, running, serving, until
 
 from tiled_spyde import bodies, codecs
 from tiled_spyde.adapters import NodeAdapter
@@ -343,7 +343,7 @@ def test_an_answer_says_where_its_time_went(served, query):
         assert float(part.split("dur=")[1].split(";")[0]) >= 0
 
 
-def test_a_new_node_and_a_gone_file_are_seen_at_once(served, scans):
+def test_a_new_node_is_seen_at_once_and_its_key_pins_it(served):
     name = fresh_node(served)
     address = f"/zarr/v3/{SCAN}/{name}/c/0/0/0/0"
     first, straight = lane_answers(served, address)
@@ -364,8 +364,6 @@ def test_addresses_below_a_path_of_a_proxy(served):
         if scope["type"] == "http":
             scope = {**scope, "root_path": root, "path": root + scope["path"]}
         await outer(scope, receive, send)
-
-    from conftest import running
 
     with running(mounted) as url, httpx.Client(base_url=url, headers=dict(served.client.headers)) as client:
         before = outer.answered
