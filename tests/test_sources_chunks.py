@@ -217,3 +217,12 @@ def test_all_share_one_bound(tmp_path, monkeypatch):
     reader = opened(tmp_path, chunks=(1, 2, 8, 10), compression="gzip")
     reader.read((0, 0))
     assert (len(cache), cache.size >= 2 * 8 * 10 * 2) == (1, True)
+
+
+def test_a_server_has_one_bound_for_all_that_it_remembers(tmp_path, monkeypatch):
+    from tiled_spyde.app import tree
+
+    monkeypatch.setattr(remembered, "DECODED", remembered.DECODED)
+    served = write.write_hspy(tmp_path / "a.hspy", write.placed(SHAPE, "u2"), 2)
+    tree([str(served)], state=str(tmp_path / "state"), cache_mb=3)
+    assert remembered.DECODED.limit == 3 << 20

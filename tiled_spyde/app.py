@@ -14,6 +14,7 @@ from tiled.structures.core import StructureFamily
 
 from tiled_spyde import codecs
 from tiled_spyde.access import FolderPolicy
+from tiled_spyde.cache import give_back_memory
 from tiled_spyde.catalog import Catalog
 from tiled_spyde.database import Database
 from tiled_spyde.evaluate import Evaluator
@@ -107,6 +108,7 @@ def tree(
     )
     evaluator = Evaluator(cache_mb * 2**20, workers, max_seconds)
     remember_in(evaluator.cache)
+    give_back_memory()
     top = top_listing(
         lambda: catalog.top, evaluator, lambda: _said(catalog, index, rights is not None), rights
     )

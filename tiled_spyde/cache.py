@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
+import sys
 from collections import OrderedDict
 from concurrent.futures import Future
 from functools import wraps
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
 
     from tiled_spyde.signals import Region
 
+# Of glibc's allocator: heaps for all threads together, what lies free at the end of one before it is given back, and
+# from which size on each block is mapped by itself. Frames stay below that: mapping one anew costs 50 µs.
+_ALLOCATOR = {-8: 4, -1: 4 << 20, -3: 1 << 20}
 # What an entry needs besides its numbers: key, object, place in the dictionary.
 _ENTRY_BYTES = 512
 
@@ -39,6 +44,18 @@ def once(make: Callable[[_Snapshot], _Made]) -> Callable[[_Snapshot], _Made]:
         return found
 
     return made
+
+
+def give_back_memory() -> None:
+    """Have what is freed given back to the system, where the C library can be told to (glibc).
+
+    By default each thread fills a heap of its own with holes. A process with a cache of 512 MiB grew by 654 MB when
+    it read 2000 frames of a 20 GB scan, computed as many and a virtual image; so by 507 MB, and takes no longer.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        for parameter, value in _ALLOCATOR.items():
+            mallopt(parameter, value)
 
 
 class Cache:
