@@ -252,7 +252,8 @@ class Evaluator:
             dense.read(tuple(map(as_slice, block)), compute)
 
         most = self._positions_at_once(recipe, count, (), seconds)
-        parts: Iterator[Part] = (partial(fill, block) for block in blocks(taken, most))
+        together = [taken] if most >= count else blocks(taken, most)
+        parts: Iterator[Part] = (partial(fill, block) for block in together)
         return _Work(parts, lambda: dense.values[part].copy(), count, seconds)
 
     def _tile(self, recipe: Recipe, positions: Grid, region: Region) -> _Work:
