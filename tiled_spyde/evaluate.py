@@ -243,7 +243,7 @@ class Evaluator:
         info, part = recipe.info, tuple(map(as_slice, taken))
         dense = self.cache.get(("map", recipe.key), lambda: DenseMap(info.navigation_shape, info.dtype))
         count = max(1, dense.missing(part))
-        seconds = self._refuse_beyond(count, recipe, recipe.root.info.frame_bytes)
+        seconds = self._refuse_beyond(count, recipe, recipe.root_frame_bytes)
 
         def fill(block: Grid, claim: Ticket) -> None:
             def compute(positions: NDArray[Any]) -> NDArray[Any]:
@@ -252,24 +252,28 @@ class Evaluator:
             dense.read(tuple(map(as_slice, block)), compute)
 
         most = self._positions_at_once(recipe, count, (), seconds)
-        parts: Iterator[Part] = (partial(fill, block) for block in blocks(taken, most))
+        together = [taken] if most >= count else blocks(taken, most)
+        parts: Iterator[Part] = (partial(fill, block) for block in together)
         return _Work(parts, lambda: dense.values[part].copy(), count, seconds)
 
     def _tile(self, recipe: Recipe, positions: Grid, region: Region) -> _Work:
         """Have the same part of some frames computed: of one, mostly."""
         count, info = math.prod(map(len, positions)), recipe.info
-        # A root reads only the part; a chain needs the whole frame below it.
-        size = math.prod(shape_of(region)) * info.dtype.itemsize
-        seconds = self._refuse_beyond(count, recipe, size if recipe.stored else recipe.root.info.frame_bytes)
-        most = self._positions_at_once(recipe, count, region, seconds)
         made: list[NDArray[Any]] = []
+        if recipe.stored:  # which reads only the part; a chain needs the whole frame below it
+            size = math.prod(shape_of(region)) * info.dtype.itemsize
+        else:
+            size = recipe.root_frame_bytes
+        seconds = self._refuse_beyond(count, recipe, size)
         if count == 1:
-            index = tuple(taken[0] for taken in positions)
+            index = tuple(taken.start for taken in positions)
 
             def frame(claim: Ticket) -> None:
                 made.append(self._frames.part(recipe, index, region, claim))
 
             return _Work(iter((frame,)), made.pop, count, seconds)
+
+        most = self._positions_at_once(recipe, count, region, seconds)
 
         def fill(block: Grid, start: int, claim: Ticket) -> None:
             frames = self._frames.block(recipe, block, region, claim)

@@ -93,11 +93,16 @@ class Recipe:
         return not self.stored and self.navigation_dimension > 0 and not self.info.signal_axes
 
     @cached_property
+    def root_frame_bytes(self) -> int:
+        """Size of a frame in the file."""
+        return self.root.info.frame_bytes
+
+    @cached_property
     def largest_frame_bytes(self) -> int:
         """Of the frames that are held whole to compute one of these; 0 where none is computed."""
         if self.parent is None or self.stored:
             return 0
-        below = max(self.parent.largest_frame_bytes, self.root.info.frame_bytes)
+        below = max(self.parent.largest_frame_bytes, self.root_frame_bytes)
         return max(self.info.frame_bytes, below)
 
     @cached_property
