@@ -150,9 +150,7 @@ def drag(window: Window, path: list[Position], watch: Watch) -> float:
     from viewer.tour import Mouse, _mouse
 
     view, kind = window.navigator.image, QtCore.QEvent.Type
-    spots = [
-        view.mapFromScene(view.box.mapViewToScene(QtCore.QPointF(float(x), float(y)))) for y, x in path
-    ]
+    spots = [view.mapFromScene(view.box.mapViewToScene(QtCore.QPointF(float(x), float(y)))) for y, x in path]
     # A little before the first: what moves less than five pixels is no drag to pyqtgraph.
     _mouse(view, kind.MouseButtonPress, spots[0] - QtCore.QPoint(0, 20), Mouse.LeftButton, Mouse.LeftButton)
     begin = time.perf_counter()
@@ -244,7 +242,9 @@ def summary(watch: Watch, round_trip: float) -> dict[str, float]:
         "stall p99 ms": 1e3 * float(np.percentile(wall, 99)),
         "stall p99 cpu ms": 1e3 * float(np.percentile(cpu, 99)),
         "stall max ms": 1e3 * max(wall),
-        "gui busy %": 100 * (watch.ticks[-1][1] - watch.ticks[0][1]) / (watch.ticks[-1][0] - watch.ticks[0][0]),
+        "gui busy %": 100
+        * (watch.ticks[-1][1] - watch.ticks[0][1])
+        / (watch.ticks[-1][0] - watch.ticks[0][0]),
     }
 
 
@@ -286,7 +286,8 @@ def slow(url: str, node: tuple[str, ...], scan: Circles, rounds: int, log: Path)
 
 def single(window: Window, position: Position) -> float:
     """Seconds to the paint of one frame after a pause."""
-    run_until(lambda end=time.perf_counter() + 1.0: time.perf_counter() > end)
+    rested = time.perf_counter() + 1.0
+    run_until(lambda: time.perf_counter() > rested)
     with watching(window) as watch:
         begin = watch.due[position] = time.perf_counter()
         window.session.move_to(position)
@@ -354,7 +355,9 @@ def make_slow(url: str, tree: str) -> None:
     body = {"name": "slow", "parent": "root", "operation": "wait", "parameters": {}}
     headers = {"Authorization": f"Apikey {KEY}"}
     with httpx.Client(base_url=url, headers=headers, timeout=60) as client:
-        while (answer := client.post(f"/api/v1/nodes/{tree}", json=body)).status_code == httpx.codes.NOT_FOUND:
+        while (
+            answer := client.post(f"/api/v1/nodes/{tree}", json=body)
+        ).status_code == httpx.codes.NOT_FOUND:
             time.sleep(0.1)  # not indexed yet
         answer.raise_for_status()
 

@@ -305,9 +305,17 @@ def test_the_window_lives_while_an_answer_takes_a_second(qtbot, window, stand_in
 
 
 def test_what_comes_next_is_fetched_ahead(qtbot, window, stand_in):
+    for _ in range(20):  # as after many quick answers
+        window.session.fetcher.window("frame").record(0.001)
     window.session.move_to((2, 4))
     qtbot.waitUntil(lambda: any("/c/2/5/" in url for url in stand_in.traffic.data()))
     qtbot.waitUntil(lambda: any("/c/2/6/" in url for url in stand_in.traffic.data()))
+    said = {
+        url.split("/c/")[1]: priority for url, priority in stand_in.traffic.priorities.items() if "/c/" in url
+    }
+    assert said["2/5/0/0?"] == said["2/6/0/0?"] == "u=5"
+    assert said["2/4/0/0?"] == "u=1"
+    assert said["0/0?"] == "u=3"  # the navigator
 
 
 def test_keys_for_scale_levels_and_fit(qtbot, window):

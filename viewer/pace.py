@@ -35,9 +35,9 @@ class AdaptiveWindow:
 
     GROW_WITHIN, SHRINK_BEYOND = 0.35, 0.6
     GROW_SECONDS, SHRINK_SECONDS = (0.008, 0.025), (0.016, 0.050)
-    # The smallest round trip is believed a little less with every answer, so that a service that
-    # became slower for good is not taken for one that queues.
-    FADE = 1.01
+    # Alone on the way, an answer waits for no other of ours: where it takes longer than the smallest all the
+    # same, the service has become slower. Only then is that believed, or a queue would be taken for it.
+    BELIEVED = 0.2
 
     def __init__(self, most: int = MOST_IN_FLIGHT) -> None:
         self.most = most
@@ -56,7 +56,10 @@ class AdaptiveWindow:
 
     def record(self, round_trip: float) -> None:
         """Learn from one answer that took `round_trip` seconds."""
-        self._smallest = min(round_trip, self._smallest * self.FADE)
+        if round_trip < self._smallest:
+            self._smallest = round_trip
+        elif self.size == 1:
+            self._smallest += self.BELIEVED * (round_trip - self._smallest)
         late = round_trip - self._smallest
         if late < _within(self.GROW_WITHIN * self._smallest, self.GROW_SECONDS):
             self._size = min(float(self.most), self._size + 0.5)

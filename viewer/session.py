@@ -7,7 +7,6 @@ its calling thread. It knows no panel; panels hear of it through signals.
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -36,7 +35,7 @@ from viewer.view_state import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from viewer.contrast import Contrast
     from viewer.errors import ServiceError
@@ -182,6 +181,8 @@ class Session(QtCore.QObject):
             return
         self._places.remember(self.state)
         self.moved.emit(self.state)
+        if self.fetcher.busy(DETAIL):
+            self.fetcher.drop(DETAIL)  # of another position: it would not be painted
         leading = len(before.node.axes) - len(before.node.shown_axes)
         if before.node.kind is not Kind.MAP or self.state.position[:leading] != before.position[:leading]:
             self._ask_frame()
@@ -380,7 +381,7 @@ class Session(QtCore.QObject):
             self.relist()
         elif isinstance(error, Busy) and answer.request is not None:
             self.troubles.put(view, f"{answer.request.node.name} is being computed: {error}")
-            self._later(error.retry_after, partial(self._ask_again, answer))
+            self._ask_again(answer)  # its lane waits as long as the service asks for
         else:
             self.troubles.put(view, str(error))
             if view == FRAME:
@@ -397,9 +398,3 @@ class Session(QtCore.QObject):
             self._ask_map(answer.view, request.node, request.stride)
         else:
             self.fetcher.ask(answer.view, request, self.contrasts.work(request.node))
-
-    def _later(self, seconds: float, function: Callable[[], None]) -> None:
-        timer = QtCore.QTimer(self, singleShot=True, interval=int(1000 * seconds))
-        timer.timeout.connect(function)
-        timer.timeout.connect(timer.deleteLater)
-        timer.start()

@@ -18,6 +18,8 @@ PAUSE_SECONDS = 0.6
 # A single step of an arrow key, also with shift, is the first of many; a longer one is a jump.
 FIRST_STEP = 5
 MOST_AHEAD = 7
+# A slope is a stair of steps at right angles; behind so many in a row such a step is a turn.
+STRAIGHT = 3
 
 
 class Travel:
@@ -70,7 +72,7 @@ class Travel:
         velocity = [(to - from_) / steps for from_, to in zip(first, last, strict=True)]
         if steps == 1 and max(map(abs, velocity)) > FIRST_STEP:
             return []
-        count = 1
+        count = 2
         if steps > 1 and now > begun and math.isfinite(seconds):
             count = min(MOST_AHEAD, math.ceil(seconds * steps / (now - begun)) + 1)
         coming = [
@@ -87,4 +89,5 @@ class Travel:
             return True
         before = [to - from_ for from_, to in zip(first, last, strict=True)]
         step = [to - from_ for from_, to in zip(last, position, strict=True)]
-        return sum(a * b for a, b in zip(before, step, strict=True)) <= 0
+        along = sum(a * b for a, b in zip(before, step, strict=True))
+        return along < 0 or (along == 0 and max(map(abs, before)) >= STRAIGHT)
