@@ -103,6 +103,30 @@ def test_of_a_slow_node_one_frame_is_fetched_ahead_and_no_more(bench):
     assert bench.take_all() == []
 
 
+def test_nothing_of_a_slow_node_is_fetched_ahead_while_its_workers_are_wanted(bench):
+    bench.distance.record(0.02)
+    bench.grow(0.15)
+    bench.ask(1)
+    bench.lane.ahead([address(60)])
+    assert bench.take_all() == [(1, "u=1")]
+    bench.land(1)
+    assert bench.take_all() == [(60, "u=5")]
+
+
+def test_of_a_slow_node_frames_are_asked_for_evenly_until_the_person_stops(bench):
+    bench.distance.record(0.02)
+    bench.grow(0.15)
+    spacing = bench.lane.window.spacing(0.02)
+    assert 0.15 / 8 <= spacing < REST_SECONDS
+    bench.ask(1, at=10.0)
+    assert bench.take(now=10.0) == (1, "u=1")
+    bench.ask(2, at=10.01)
+    assert bench.take(now=10.01) is None
+    assert bench.lane._patience(10.01) == pytest.approx(spacing - 0.01)
+    bench.ask(3, at=10.02)
+    assert bench.take(now=10.0 + spacing) == (3, "u=1")
+
+
 def test_where_a_person_stops_goes_beyond_the_window_by_one(bench):
     bench.ask(1)
     assert bench.take() == (1, "u=1")
@@ -135,10 +159,15 @@ def test_what_is_no_longer_ahead_is_not_begun(bench):
 def test_a_turn_lets_go_what_costs_work_ahead(bench, round_trip, ended):
     bench.distance.record(0.02)
     bench.grow(round_trip)
+    bench.lane.ahead([address(60)])
     bench.ask(1)
     bench.lane.ahead([address(60)])
-    assert bench.take_all() == [(1, "u=1"), (60, "u=5")]
-    looked_at, ahead = bench.lane._flights.values()
+    assert bench.take() == (1, "u=1")
+    bench.land(1)
+    bench.take_all()
+    bench.ask(2)
+    assert bench.take() == (2, "u=1")
+    ahead, looked_at = bench.lane._flights.values()
     bench.lane.ahead([address(30)], turned=True)
     assert (looked_at.call.ended, ahead.call.ended) == (False, ended)
     assert bench.take_all() == [(30, "u=5")]

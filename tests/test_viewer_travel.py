@@ -36,9 +36,21 @@ def test_a_faster_hand_needs_more_of_them():
     assert len(slow.ahead(0.03)) < len(quick.ahead(0.03))
 
 
-def test_a_slope_is_the_mean_of_several_steps():
-    travel, _ = passed([(0, 0), (1, 0), (1, 1), (2, 1), (2, 2), (3, 2)])
-    assert travel.ahead(0.03)[-1] in ((5, 3), (5, 4))
+def test_a_slope_is_a_stair_of_steps():
+    travel, turned = passed([(0, 0), (1, 0), (1, 1), (2, 1), (2, 2), (3, 2), (3, 3)])
+    assert not turned
+    assert travel.ahead(0.06)[-1] == (6, 5)
+
+
+def test_most_of_a_bend_is_foreseen():
+    bend = [(round(40 * math.cos(n / 33)), round(40 * math.sin(n / 33))) for n in range(150)]
+    travel, foreseen, hits = Travel(), set(), 0
+    for number, position in enumerate(bend):
+        hits += position in foreseen
+        travel.go(position, number * 0.016)
+        foreseen.update(travel.ahead(0.03))
+    assert hits > 0.75 * len(bend)
+    assert len(foreseen) < 3 * len(bend)
 
 
 def test_one_step_is_the_first_of_many_and_a_jump_is_not():

@@ -8,6 +8,7 @@ stops working for it.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
 from dataclasses import dataclass, field
@@ -124,6 +125,7 @@ class Lane:
         self._flights: dict[Address, Flight] = {}
         self._workers: list[threading.Thread] = []
         self._waiting = 0
+        self._started_at = 0.0
         self._not_before = 0.0  # what a busy service asked for
         self._closed = False
 
@@ -222,10 +224,9 @@ class Lane:
         if now < self._not_before:
             return None
         if job is not None:
-            room = self.window.size - self._on_the_way(looked_at=True)
-            if room < 0 or (room == 0 and now < job.asked_at + REST_SECONDS):
+            if now < self._start_at(job):
                 return None
-            self._pending = None
+            self._pending, self._started_at = None, now
             return self._start(job.address, job)
         while self._ahead and self._on_the_way(looked_at=False) < self._most_ahead():
             address = self._ahead.popleft()
@@ -233,19 +234,28 @@ class Lane:
                 return self._start(address, None)
         return None
 
+    def _start_at(self, job: Job) -> float:
+        """Return when a job may start, as things are: `inf` for not before another has landed."""
+        on_the_way, rested = self._on_the_way(looked_at=True), job.asked_at + REST_SECONDS
+        if on_the_way >= self.window.size:
+            return rested if on_the_way == self.window.size else math.inf
+        paced = self._started_at + self.window.spacing(self._distance.seconds)
+        return min(rested, paced) if on_the_way else 0.0
+
     def _patience(self, now: float) -> float | None:
         """Return the seconds until something may be chosen by the mere passing of time; None for never."""
-        if now < self._not_before and (self._pending is not None or self._ahead):
-            return self._not_before - now
-        if self._pending is not None and now < self._pending.asked_at + REST_SECONDS:
-            return self._pending.asked_at + REST_SECONDS - now
-        return None
+        if now < self._not_before:
+            return self._not_before - now if self._pending is not None or self._ahead else None
+        start_at = math.inf if self._pending is None else self._start_at(self._pending)
+        return max(0.0, start_at - now) if math.isfinite(start_at) else None
 
     def _on_the_way(self, looked_at: bool) -> int:
         return sum((flight.job is not None) is looked_at for flight in self._flights.values())
 
     def _most_ahead(self) -> int:
-        return self.window.ahead(self._distance.seconds)
+        """Return how much may be fetched ahead: of a slow node nothing while its workers are wanted."""
+        slow = self.window.slow(self._distance.seconds)
+        return 0 if slow and self._on_the_way(looked_at=True) else self.window.ahead(self._distance.seconds)
 
     def _start(self, address: Address, job: Job | None) -> Flight:
         flight = self._flights[address] = Flight(address, job, Call(_priority(job)))

@@ -34,7 +34,7 @@ class AdaptiveWindow:
     """
 
     GROW_WITHIN, SHRINK_BEYOND = 0.35, 0.6
-    GROW_SECONDS, SHRINK_SECONDS = (0.008, 0.025), (0.016, 0.050)
+    GROW_SECONDS, SHRINK_SECONDS = (0.008, 0.020), (0.016, 0.030)
     # Alone on the way, an answer waits for no other of ours: where it takes longer than the smallest all the
     # same, the service has become slower. Only then is that believed, or a queue would be taken for it.
     BELIEVED = 0.2
@@ -77,6 +77,14 @@ class AdaptiveWindow:
         if not math.isfinite(self._smallest):
             return 0
         return min(self.size - 1, 1 if self.slow(distance) else self.most)
+
+    def spacing(self, distance: float) -> float:
+        """Return the seconds to leave between two requests of a person who moves.
+
+        Answers of a slow node then come evenly, and where the person stops, one of its workers is soon free;
+        asked all at once they would all be busy for as long as a frame takes.
+        """
+        return self._smallest / self.size if self.slow(distance) else 0.0
 
     def slow(self, distance: float) -> bool:
         """Return True where answers are worked for, rather than only far."""
