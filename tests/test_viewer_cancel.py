@@ -120,6 +120,8 @@ def test_ending_a_call_that_is_over_cuts_nobody_elses(service):
 
 def test_connections_are_used_again(service):
     wanted = address(service, 0, 1)
-    for _ in range(5):
-        service.read(wanted, Call())
+    calls = [Call() for _ in range(5)]
+    for call in calls:
+        service.read(wanted, call)
     assert len(service._connections._idle) == 1
+    assert [call.opening > 0 for call in calls] == [True, False, False, False, False]

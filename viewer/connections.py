@@ -10,6 +10,7 @@ from __future__ import annotations
 import socket
 import threading
 from contextlib import suppress
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class Call:
     def __init__(self, priority: str = "") -> None:
         self.priority = priority
         self.ended = False
+        self.opening = 0.0  # seconds until there was a connection: they say nothing of the service's pace
         self._socket: socket.socket | None = None
         self._lock = threading.Lock()
 
@@ -68,6 +70,7 @@ class Connection:
         self.client = client
         self._socket: socket.socket | None = None
         self._call: Call | None = None
+        self._began = 0.0
 
     def get(self, url: str, headers: Mapping[str, str], call: Call) -> httpx.Response:
         """Send a request and wait for all of its answer; raises what httpx does, also when it was ended."""
@@ -79,7 +82,12 @@ class Connection:
             call.goes_over(None)
 
     def _trace(self, event: str, info: dict[str, Any]) -> None:
-        if event.endswith(OPENED) and self._call is not None:
+        if self._call is None:
+            return
+        if event.endswith("connect_tcp.started"):
+            self._began = perf_counter()
+        elif event.endswith(OPENED):
+            self._call.opening = perf_counter() - self._began
             self._socket = info["return_value"].get_extra_info("socket")
             self._call.goes_over(self._socket)
 

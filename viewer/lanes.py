@@ -133,8 +133,7 @@ class Lane:
         """Make `job` the pending one."""
         with self._wake:
             self._pending = job
-            self._hire()
-            self._wake.notify()
+            self._call_one()
 
     def ahead(self, addresses: Iterable[Address], turned: bool = False) -> None:
         """Fetch these when nothing else is asked for; replaces what was to be fetched ahead.
@@ -152,8 +151,7 @@ class Lane:
             self._ahead = deque(list(addresses)[: 1 if slow else None])
             if turned and slow:
                 self._let_go([flight for flight in self._flights.values() if flight.job is None])
-            self._hire()
-            self._wake.notify()
+            self._call_one()
 
     def drop(self) -> None:
         """Want nothing of what was asked so far: its connections are closed, the service stops working for it."""
@@ -186,8 +184,14 @@ class Lane:
             del self._flights[flight.address]
             flight.call.end()
 
+    def _call_one(self) -> None:
+        """Let one worker look: all of them would stand in the GUI thread's way. Called with the lock held."""
+        if not self._workers:
+            self._hire()
+        self._wake.notify()
+
     def _hire(self) -> None:
-        """Start another worker where all are busy. Called with the lock held."""
+        """Start another worker where none waits. Called with the lock held."""
         if not self._waiting and len(self._workers) < MOST_WORKERS and not self._closed:
             name = f"viewer-{self.view}-{len(self._workers)}"
             worker = threading.Thread(target=self._work, name=name, daemon=True)
@@ -206,6 +210,8 @@ class Lane:
         with self._wake:
             while not self._closed:
                 if (task := self._choose(perf_counter())) is not None:
+                    self._hire()  # here, since starting a thread takes its time: the GUI thread has none
+                    self._wake.notify()
                     return task
                 self._waiting += 1
                 self._wake.wait(self._patience(perf_counter()))
@@ -259,8 +265,6 @@ class Lane:
 
     def _start(self, address: Address, job: Job | None) -> Flight:
         flight = self._flights[address] = Flight(address, job, Call(_priority(job)))
-        if self._pending is not None or self._ahead:
-            self._hire()
         return flight
 
     def _fly(self, flight: Flight) -> None:
@@ -275,13 +279,13 @@ class Lane:
             error = caught
         except Exception as caught:  # a fault of ours: a worker that died would leave the view waiting
             error = Garbled(f"{flight.address.url} cannot be read: {caught!r}.")
-        round_trip = perf_counter() - started
+        round_trip = perf_counter() - started - flight.call.opening
         with self._wake:
             if not flight.call.ended:
                 del self._flights[flight.address]
                 self._learn(round_trip, error)
             job = flight.job
-            self._wake.notify_all()
+            self._wake.notify()
         if job is not None:
             self._finish(job, None if received is None else received.array, error, round_trip, received)
 
