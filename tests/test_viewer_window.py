@@ -365,3 +365,9 @@ def test_the_last_column_of_pixels_has_the_colour_of_the_canvas(window):
     for view in (window.signal.image, window.navigator.image):
         for role in (QtGui.QPalette.Base, QtGui.QPalette.Window):
             assert view.viewport().palette().color(role) == view.backgroundBrush().color()
+
+
+def test_the_tool_tip_says_where_the_time_of_a_frame_went(qtbot, window, stand_in):
+    stand_in.traffic.timing = "queue;dur=1.5, compute;dur=6"
+    window.session.move_to((3, 1))
+    qtbot.waitUntil(lambda: "queue 1.5 ms\ncompute 6.0 ms" in window.status.figures.toolTip())

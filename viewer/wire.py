@@ -196,7 +196,8 @@ class Service:
             trust_env=parts.hostname not in LOOPBACK,
             verify=httpx.create_ssl_context(),  # once: reading the certificates takes 20 ms
         )
-        self._client, self._connections = make(), Connections(make)
+        self._client = make(limits=httpx.Limits(max_connections=32, keepalive_expiry=30))
+        self._connections = Connections(make)
 
     def close(self) -> None:
         """Close all connections."""
