@@ -10,10 +10,9 @@ from pyqtgraph.Qt import QtCore
 
 from viewer.errors import Refused, Unreachable
 from viewer.fetch import Fetcher
-from viewer.lanes import AdaptiveWindow, Cache
 from viewer.nodes import Axis, Node
 from viewer.view_state import Request, Span
-from viewer.wire import Address, locate
+from viewer.wire import Received, locate
 
 AXES = (Axis("x", 100, navigate=True), Axis("k", 4))
 NODE = Node(("t", "n"), "0a", AXES, np.dtype("<u2"), (1, 4))
@@ -32,10 +31,12 @@ class Reader:
         self.held = defaultdict(threading.Event)
         self.hold = set()
         self.fail = {}
+        self.cut = []
+        self.deaf = False
         self.now = self.most = 0
         self._lock = threading.Lock()
 
-    def __call__(self, address):
+    def __call__(self, address, call):
         x = int(address.url.split("/c/")[1].split("/")[0])
         with self._lock:
             self.read_at[x] += 1
@@ -44,13 +45,20 @@ class Reader:
             self.most = max(self.most, self.now)
         try:
             if x in self.hold:
-                assert self.held[x].wait(10)
+                self._wait(x, call)
             if x in self.fail:
                 raise self.fail[x]
-            return np.full((1, 4), x, np.uint16), 8
+            return Received(np.full((1, 4), x, np.uint16), 8, {"read": 0.001})
         finally:
             with self._lock:
                 self.now -= 1
+
+    def _wait(self, x, call):
+        """Until the test lets go of it, or the call is ended."""
+        while not self.held[x].wait(0.005):
+            if call.ended and not self.deaf:
+                self.cut.append(x)
+                raise Unreachable("the connection was closed")
 
 
 @pytest.fixture
@@ -134,16 +142,54 @@ def test_answers_on_the_way_are_shown_while_scrubbing(qtbot, fetcher, reader):
     assert values(fetcher) == [0, 1, 2, 3, 4]
 
 
-def test_what_is_dropped_is_not_shown_but_kept(qtbot, fetcher, reader):
+def test_what_is_dropped_is_cancelled_and_not_told(qtbot, fetcher, reader):
+    open_window(qtbot, fetcher)
     reader.hold.add(1)
     fetcher.ask("frame", frame(1), top)
     qtbot.waitUntil(lambda: reader.order[-1:] == [1])
     fetcher.drop("frame")
     assert not fetcher.busy("frame")
-    reader.held[1].set()
-    qtbot.waitUntil(lambda: locate(frame(1))[0] in fetcher.cache)
+    qtbot.waitUntil(lambda: reader.cut == [1])
     fetcher.ask("frame", frame(2), top)
     qtbot.waitUntil(lambda: values(fetcher) == [2])
+    assert [answer.error for answer in fetcher.came] == [None]
+
+
+def test_what_was_cancelled_can_be_asked_for_again(qtbot, fetcher, reader):
+    """Also while the worker has not noticed yet: toggling there and back must not lose the frame."""
+    reader.deaf = True
+    reader.hold.add(1)
+    fetcher.ask("frame", frame(1), top)
+    qtbot.waitUntil(lambda: reader.read_at[1] == 1)
+    fetcher.drop("frame")
+    fetcher.ask("frame", frame(1), top)
+    qtbot.waitUntil(lambda: reader.read_at[1] == 2)
+    reader.held[1].set()
+    qtbot.waitUntil(lambda: values(fetcher) == [1])
+
+
+def test_nothing_is_cancelled_while_scrubbing(qtbot, fetcher, reader):
+    open_window(qtbot, fetcher)
+    reader.hold |= {1, 2, 3}
+    for x in (1, 2, 3):
+        fetcher.ask("frame", frame(x), top)
+        qtbot.waitUntil(lambda x=x: reader.order[-1:] == [x])
+    for x in (1, 2, 3):
+        reader.held[x].set()
+        qtbot.waitUntil(lambda x=x: locate(frame(x))[0] in fetcher.cache)
+    assert reader.cut == []
+
+
+def test_where_a_person_stops_does_not_wait_for_a_slot(qtbot, fetcher, reader):
+    reader.hold |= {1, 2}
+    fetcher.ask("frame", frame(1), top)
+    qtbot.waitUntil(lambda: reader.order == [1])
+    assert fetcher.window("frame").size == 1
+    fetcher.ask("frame", frame(2), top)
+    qtbot.waitUntil(lambda: reader.order == [1, 2])
+    reader.held[2].set()
+    qtbot.waitUntil(lambda: values(fetcher) == [2])
+    reader.held[1].set()
 
 
 def test_abandoned_requests_do_not_keep_the_next_node_waiting(qtbot, fetcher, reader):
@@ -179,6 +225,8 @@ def test_what_is_cached_does_not_wait_for_the_window(qtbot, fetcher, reader):
 
 
 def test_the_same_slice_is_fetched_once(qtbot, fetcher, reader):
+    open_window(qtbot, fetcher)
+    fetcher.window("frame").record(0.01)
     reader.hold.add(5)
     fetcher.ahead("frame", [frame(5)])
     qtbot.waitUntil(lambda: reader.order[-1:] == [5])
@@ -186,20 +234,6 @@ def test_the_same_slice_is_fetched_once(qtbot, fetcher, reader):
     reader.held[5].set()
     qtbot.waitUntil(lambda: values(fetcher) == [5])
     assert reader.read_at[5] == 1
-
-
-def test_what_is_fetched_ahead_comes_after_what_is_asked_for(qtbot, fetcher, reader):
-    """With one request on the way at a time, the crosshair's own next frame goes first."""
-    reader.hold.add(1)
-    fetcher.ask("frame", frame(1), top)
-    qtbot.waitUntil(lambda: reader.order == [1])
-    fetcher.ahead("frame", [frame(60), frame(61)])
-    fetcher.ask("frame", frame(3), top)
-    reader.held[1].set()
-    qtbot.waitUntil(lambda: reader.read_at[61] == 1)
-    assert [x for x in reader.order if x != 61] == [1, 3, 60]
-    # The answer to 3 may overtake that to 1, which then is not shown any more.
-    qtbot.waitUntil(lambda: values(fetcher)[-1:] == [3])
 
 
 def test_an_error_of_the_newest_is_told_and_an_old_one_is_not(qtbot, fetcher, reader):
@@ -261,59 +295,10 @@ def test_the_gui_thread_ticks_while_an_answer_takes_its_time(qtbot, fetcher, rea
     assert fetcher.came == []
 
 
-def test_the_window_grows_while_that_costs_no_latency():
-    window = AdaptiveWindow(most=8)
-    for _ in range(60):
-        window.record(0.020)
-    assert window.size == 8
-
-
-def test_the_window_shrinks_on_a_service_that_computes_one_at_a_time():
-    """Each further request in flight waits for all before it."""
-    window = AdaptiveWindow(most=8)
-    for _ in range(60):
-        window.record(0.040 * window.size)
-    sizes = []
-    for _ in range(60):
-        window.record(0.040 * window.size)
-        sizes.append(window.size)
-    assert np.mean(sizes) < 2
-    assert min(sizes) >= 1
-
-
-def test_another_node_may_cost_something_else():
-    window = AdaptiveWindow()
-    for _ in range(20):
-        window.record(0.001)
-    window.restart()
-    grown = window.size
-    for _ in range(20):
-        window.record(0.5)
-    assert window.size >= grown
-
-
-def test_the_cache_forgets_what_was_not_used_for_longest():
-    cache = Cache(capacity=4 * 100)
-    addresses = [Address(f"/{n}", (100,), "|u1") for n in range(5)]
-    for address in addresses[:4]:
-        cache.put(address, np.zeros(100, np.uint8))
-    assert cache.get(addresses[0]) is not None
-    cache.put(addresses[4], np.zeros(100, np.uint8))
-    assert [address in cache for address in addresses] == [True, False, True, True, True]
-    assert cache.used == 400
-
-
-def test_the_cache_never_outgrows_its_bound():
-    cache = Cache(capacity=1000)
-    rng = np.random.default_rng(0)
-    for n in rng.integers(0, 40, 500):
-        cache.put(Address(f"/{n}", (), "|u1"), np.zeros(rng.integers(1, 400), np.uint8))
-        assert cache.used <= 1000
-
-
 def test_closing_does_not_wait_for_a_hung_service(qtbot):
     reader = Reader()
     reader.hold.add(1)
+    reader.deaf = True
     fetcher = Fetcher(reader)
     fetcher.ask("frame", frame(1), top)
     qtbot.waitUntil(lambda: reader.order[-1:] == [1])

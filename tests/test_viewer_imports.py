@@ -53,7 +53,20 @@ print(sorted(set({HEAVY!r}) & {{name.partition(".")[0] for name in sys.modules}}
 
 
 @pytest.mark.parametrize(
-    "module", ["nodes", "view_state", "readout", "picture", "contrast", "theme", "errors", "wire", "lanes"]
+    "module",
+    [
+        "nodes",
+        "view_state",
+        "readout",
+        "picture",
+        "contrast",
+        "theme",
+        "errors",
+        "wire",
+        "lanes",
+        "connections",
+        "travel",
+    ],
 )
 def test_the_lower_floors_know_no_qt(module):
     done = run(

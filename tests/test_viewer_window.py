@@ -305,9 +305,17 @@ def test_the_window_lives_while_an_answer_takes_a_second(qtbot, window, stand_in
 
 
 def test_what_comes_next_is_fetched_ahead(qtbot, window, stand_in):
+    for _ in range(20):  # as after many quick answers
+        window.session.fetcher.window("frame").record(0.001)
     window.session.move_to((2, 4))
     qtbot.waitUntil(lambda: any("/c/2/5/" in url for url in stand_in.traffic.data()))
     qtbot.waitUntil(lambda: any("/c/2/6/" in url for url in stand_in.traffic.data()))
+    said = {
+        url.split("/c/")[1]: priority for url, priority in stand_in.traffic.priorities.items() if "/c/" in url
+    }
+    assert said["2/5/0/0?"] == said["2/6/0/0?"] == "u=5"
+    assert said["2/4/0/0?"] == "u=1"
+    assert said["0/0?"] == "u=3"  # the navigator
 
 
 def test_keys_for_scale_levels_and_fit(qtbot, window):
@@ -357,3 +365,9 @@ def test_the_last_column_of_pixels_has_the_colour_of_the_canvas(window):
     for view in (window.signal.image, window.navigator.image):
         for role in (QtGui.QPalette.Base, QtGui.QPalette.Window):
             assert view.viewport().palette().color(role) == view.backgroundBrush().color()
+
+
+def test_the_tool_tip_says_where_the_time_of_a_frame_went(qtbot, window, stand_in):
+    stand_in.traffic.timing = "queue;dur=1.5, compute;dur=6"
+    window.session.move_to((3, 1))
+    qtbot.waitUntil(lambda: "queue 1.5 ms\ncompute 6.0 ms" in window.status.figures.toolTip())

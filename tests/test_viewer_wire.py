@@ -6,6 +6,7 @@ import pytest
 from fastapi import APIRouter, HTTPException, Response
 from viewer_service import PinnedMap, StandIn, diffraction_scan, encoded, file, tree
 
+from viewer.answered import seconds_of, stages_of
 from viewer.errors import Busy, Garbled, Gone, Refused, Unauthorised, Unreachable
 from viewer.nodes import Sort
 from viewer.view_state import Request, Span, map_request
@@ -316,3 +317,35 @@ def test_everything_goes_below_the_sub_path(behind):
     finally:
         service.close()
         server.stop()
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("3", 3.0),
+        ("0", 0.1),
+        ("99999", 30.0),
+        ("", 1.0),
+        ("soon", 1.0),
+        ("-4", 1.0),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0.1),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 30.0),
+        ("Wed, 21 Oct 2015 07:28:00", 1.0),
+    ],
+)
+def test_how_long_a_busy_service_asks_to_wait(text, seconds):
+    assert seconds_of(text) == seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "stages"),
+    [
+        ("queue;dur=1.5, compute;dur=6", {"queue": 0.0015, "compute": 0.006}),
+        ('cache;desc="Hit; all";dur=2', {"cache": 0.002}),
+        ("read;dur=fast, encode", {}),
+        ("", {}),
+        (";dur=3,,=", {}),
+    ],
+)
+def test_where_the_service_says_its_time_went(text, stages):
+    assert stages_of(text) == pytest.approx(stages)

@@ -215,6 +215,10 @@ class Traffic:
     requests: list[str] = field(default_factory=list)
     delays: dict[str, float] = field(default_factory=dict)
     refusals: dict[str, tuple[int, str]] = field(default_factory=dict)
+    held: set[str] = field(default_factory=set)  # never answered
+    left: list[str] = field(default_factory=list)  # those whose client hung up
+    priorities: dict[str, str] = field(default_factory=dict)
+    timing: str = ""
     most_at_once: int = 0
     _now: int = 0
 
@@ -228,23 +232,37 @@ class Traffic:
                 return
             url = f"{scope['path']}?{scope['query_string'].decode()}"
             self.requests.append(url)
+            self.priorities[url] = dict(scope["headers"]).get(b"priority", b"").decode()
             self._now += 1
             self.most_at_once = max(self.most_at_once, self._now)
             try:
                 for part, seconds in self.delays.items():
                     if part in url:
                         await asyncio.sleep(seconds)
+                if any(part in url for part in self.held):
+                    while (await receive())["type"] != "http.disconnect":
+                        pass
+                    self.left.append(url)
+                    return
                 for part, (status, detail) in self.refusals.items():
                     if part in url:
                         await Response(f'{{"detail": "{detail}"}}', status, {"Retry-After": "0.1"})(
                             scope, receive, send
                         )
                         return
-                await app(scope, receive, send)
+                await app(scope, receive, self._timed(send))
             finally:
                 self._now -= 1
 
         return watched
+
+    def _timed(self, send: Any) -> Any:
+        async def timed(message: Any) -> None:
+            if self.timing and message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"server-timing", self.timing.encode())]
+            await send(message)
+
+        return timed
 
 
 class StandIn:

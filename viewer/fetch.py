@@ -8,7 +8,7 @@ The path of one frame through here:
    and decodes it, and puts the array into the cache. What is cached does not wait for the window.
 3. The same worker makes it ready for painting, and one Qt signal brings the answer to the GUI thread.
 4. There an answer that is older than the last one is discarded. Nothing is cancelled while a crosshair
-   moves: with cancelling on every event no frame would ever arrive.
+   moves: with cancelling on every event no frame would ever arrive. Another node cancels (`drop`).
 
 Each view has its own workers, so a navigator that takes a minute never delays a frame.
 """
@@ -22,8 +22,10 @@ from typing import TYPE_CHECKING, Any
 
 from pyqtgraph.Qt import QtCore
 
+from viewer.cache import CACHE_BYTES, Cache
 from viewer.errors import Garbled, ServiceError, Unreachable
-from viewer.lanes import CACHE_BYTES, AdaptiveWindow, Answer, Cache, Job, Lane
+from viewer.lanes import Answer, Job, Lane
+from viewer.pace import AdaptiveWindow, Distance
 from viewer.wire import locate
 
 if TYPE_CHECKING:
@@ -45,7 +47,7 @@ class Fetcher(QtCore.QObject):
     Parameters
     ----------
     read : callable
-        Address → (array, bytes that travelled); called in worker threads.
+        Address, call → what came; called in worker threads.
     cache_bytes : int
         Bound of the cache.
     """
@@ -56,6 +58,7 @@ class Fetcher(QtCore.QObject):
     def __init__(self, read: Read, cache_bytes: int = CACHE_BYTES) -> None:
         super().__init__()
         self.cache = Cache(cache_bytes)
+        self.distance = Distance()
         self._read = read
         self._lanes: dict[str, Lane] = {}
         self._sequence = 0
@@ -92,12 +95,22 @@ class Fetcher(QtCore.QObject):
         self._lane(view).ask(Job(self._sequence, request, *locate(request), work))
         return self._sequence
 
-    def ahead(self, view: str, requests: Iterable[Request]) -> None:
-        """Fetch these into the cache when the view asks for nothing else."""
-        self._lane(view).ahead([locate(request)[0] for request in requests])
+    def ahead(self, view: str, requests: Iterable[Request], turned: bool = False) -> None:
+        """Fetch these into the cache when the view asks for nothing else.
+
+        Parameters
+        ----------
+        view : str
+            Who may ask for them next.
+        requests : iterable of Request
+            The most likely first; they replace those given before.
+        turned : bool
+            True where what is already on the way leads elsewhere.
+        """
+        self._lane(view).ahead([locate(request)[0] for request in requests], turned)
 
     def drop(self, view: str) -> None:
-        """Discard whatever is under way for a view: its node, its parameters or its window changed."""
+        """Cancel whatever is under way for a view: its node, its parameters or its window changed."""
         self._newest[view] = self._sequence
         self._asked.pop(view, None)
         self._lane(view).drop()
@@ -157,7 +170,7 @@ class Fetcher(QtCore.QObject):
 
     def _lane(self, view: str) -> Lane:
         if view not in self._lanes:
-            self._lanes[view] = Lane(view, self._read, self.cache, self._deliver)
+            self._lanes[view] = Lane(view, self._read, self.cache, self.distance, self._deliver)
         return self._lanes[view]
 
     def _call_all(self) -> None:
@@ -168,8 +181,10 @@ class Fetcher(QtCore.QObject):
                 if self._closed:
                     return
                 name, sequence, function = self._calls.popleft()
+            started = perf_counter()
             try:
                 answer = Answer(name, sequence, None, function())
+                self.distance.record(perf_counter() - started)
             except ServiceError as error:
                 answer = Answer(name, sequence, None, error=error)
             except Exception as error:  # a fault of ours: the thread must live on

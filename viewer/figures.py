@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median
 from time import monotonic
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from viewer.lanes import Answer, Cache
+    from viewer.cache import Cache
+    from viewer.lanes import Answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,10 @@ class Figures:
         Bytes.
     frames_per_second : int
         Frames painted within the last second.
+    round_trip : float
+        Seconds of the last exchange with the service; 0 before the first.
+    stages : dict of str to float
+        Seconds that the service says it took for that, by stage; empty where it does not say.
     """
 
     latency: float | None
@@ -33,6 +38,8 @@ class Figures:
     cache_used: int
     cache_capacity: int
     frames_per_second: int
+    round_trip: float = 0.0
+    stages: dict[str, float] = field(default_factory=dict)
 
 
 class Meter:
@@ -42,16 +49,19 @@ class Meter:
         self._latencies: deque[float] = deque(maxlen=15)
         self._painted: deque[float] = deque(maxlen=240)
         self._frame_bytes = 0
+        self._round_trip, self._stages = 0.0, dict[str, float]()
 
     def count(self, answer: Answer) -> None:
         """Count one frame."""
         self._latencies.append(answer.latency)
         self._painted.append(monotonic())
-        self._frame_bytes = answer.bytes or self._frame_bytes
+        if answer.bytes:  # it came from the service, not from the cache
+            self._frame_bytes, self._round_trip, self._stages = answer.bytes, answer.round_trip, answer.stages
 
     def read(self, cache: Cache) -> Figures:
         """Return the figures of now."""
         now = monotonic()
         rate = sum(now - painted < 1.0 for painted in self._painted)
         latency = median(self._latencies) if self._latencies else None
-        return Figures(latency, self._frame_bytes, cache.used, cache.capacity, rate)
+        used, capacity = cache.used, cache.capacity
+        return Figures(latency, self._frame_bytes, used, capacity, rate, self._round_trip, self._stages)

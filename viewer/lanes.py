@@ -1,98 +1,43 @@
-"""The workers of one view: one pending slot, a window of requests on the way, a cache. No Qt."""
+"""The workers of one view: one pending slot, a window of requests on the way, what comes next. No Qt.
+
+What is looked at goes first and is never cancelled while a person moves: older answers are discarded.
+What is fetched ahead has a bound of its own, waits while anything is looked for, and is let go when the
+travel turns. Where a view wants nothing more of a node, its connections are closed, so that the service
+stops working for it.
+"""
 
 from __future__ import annotations
 
 import math
 import threading
-from collections import OrderedDict, deque
+from collections import deque
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from viewer.errors import Garbled, ServiceError
+from viewer.connections import Call
+from viewer.errors import Busy, Garbled, ServiceError
+from viewer.nodes import Kind
+from viewer.pace import MOST_IN_FLIGHT, AdaptiveWindow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from numpy.typing import NDArray
 
+    from viewer.cache import Cache
+    from viewer.pace import Distance
     from viewer.view_state import Request
-    from viewer.wire import Address, Crop
+    from viewer.wire import Address, Crop, Received
 
-    Read = Callable[[Address], tuple[NDArray[Any], int]]
+    Read = Callable[[Address, Call], Received]
 
-CACHE_BYTES = 256 * 1024**2
-MOST_IN_FLIGHT = 8
-# Workers that still wait for an abandoned answer must not be missing for the next node.
-MOST_WORKERS = 2 * MOST_IN_FLIGHT
-
-
-class AdaptiveWindow:
-    """How many requests may be on the way: more while that costs no latency, fewer when they queue.
-
-    No fixed number is right: a far service wants many, one that computes one at a time wants one.
-    """
-
-    GROW_BELOW, SHRINK_ABOVE = 1.35, 1.6
-    # The smallest round trip is believed a little less with every answer, so that a service that
-    # became slower for good is not taken for one that queues.
-    FADE = 1.01
-
-    def __init__(self, most: int = MOST_IN_FLIGHT) -> None:
-        self.most = most
-        self._size = 1.0
-        self._smallest = math.inf
-
-    @property
-    def size(self) -> int:
-        """Requests that may be on the way now."""
-        return int(self._size)
-
-    def record(self, round_trip: float) -> None:
-        """Learn from one answer that took `round_trip` seconds."""
-        self._smallest = min(round_trip, self._smallest * self.FADE)
-        if round_trip < self.GROW_BELOW * self._smallest:
-            self._size = min(float(self.most), self._size + 0.5)
-        elif round_trip > self.SHRINK_ABOVE * self._smallest:
-            self._size = max(1.0, self._size - 1.0)
-
-    def restart(self) -> None:
-        """Forget the smallest round trip: another node costs something else."""
-        self._smallest = math.inf
-
-
-class Cache:
-    """Arrays by address, the least recently used forgotten beyond a number of bytes. Thread-safe."""
-
-    def __init__(self, capacity: int = CACHE_BYTES) -> None:
-        self.capacity = capacity
-        self.used = 0
-        self._arrays: OrderedDict[Address, NDArray[Any]] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, address: Address) -> NDArray[Any] | None:
-        """Return the array, or None."""
-        with self._lock:
-            if (array := self._arrays.get(address)) is not None:
-                self._arrays.move_to_end(address)
-            return array
-
-    def put(self, address: Address, array: NDArray[Any]) -> None:
-        """Remember an array; one that is larger than a quarter of the cache is not worth the others."""
-        if array.nbytes > self.capacity // 4:
-            return
-        array.flags.writeable = False
-        with self._lock:
-            if (old := self._arrays.pop(address, None)) is not None:
-                self.used -= old.nbytes
-            self._arrays[address] = array
-            self.used += array.nbytes
-            while self.used > self.capacity:
-                self.used -= self._arrays.popitem(last=False)[1].nbytes
-
-    def __contains__(self, address: Address) -> bool:
-        with self._lock:
-            return address in self._arrays
+# Those of what is looked at, those ahead, and some that are just being cancelled.
+MOST_WORKERS = 2 * MOST_IN_FLIGHT + 4
+# A position that stays the newest for so long is where the person stopped: it does not wait for a slot.
+REST_SECONDS = 0.025
+# RFC 9218: what is looked at goes before anything else, maps cost a frame for each position.
+LOOKED_AT, WHOLE_MAP, AHEAD = "u=1", "u=3", "u=5"
 
 
 @dataclass(frozen=True)
@@ -115,6 +60,8 @@ class Answer:
         Seconds from asking to the answer, and of the HTTP exchange alone (0 from the cache).
     bytes : int
         Bytes that travelled (0 from the cache).
+    stages : dict of str to float
+        Seconds that the service says it took, by stage.
     """
 
     view: str
@@ -125,6 +72,7 @@ class Answer:
     latency: float = 0.0
     round_trip: float = 0.0
     bytes: int = 0
+    stages: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -145,54 +93,78 @@ class Flight:
 
     address: Address
     job: Job | None
-    counted: bool = True
+    call: Call
 
 
 class Lane:
-    """The workers of one view: one pending slot, a window of requests on the way."""
+    """The workers of one view.
 
-    def __init__(self, view: str, read: Read, cache: Cache, deliver: Callable[[Answer], None]) -> None:
+    Parameters
+    ----------
+    view : str
+        Whose.
+    read : callable
+        Address, call → what came; called in the workers.
+    cache : Cache
+        Shared with other views.
+    distance : Distance
+        How far the service is; shared with other views.
+    deliver : callable
+        Gets each answer, in a worker.
+    """
+
+    def __init__(
+        self, view: str, read: Read, cache: Cache, distance: Distance, deliver: Callable[[Answer], None]
+    ) -> None:
         self.view = view
         self.window = AdaptiveWindow()
-        self._read, self._cache, self._deliver = read, cache, deliver
+        self._read, self._cache, self._distance, self._deliver = read, cache, distance, deliver
         self._wake = threading.Condition()
         self._pending: Job | None = None
         self._ahead: deque[Address] = deque()
         self._flights: dict[Address, Flight] = {}
-        self._abandoned = 0
         self._workers: list[threading.Thread] = []
         self._waiting = 0
+        self._started_at = 0.0
+        self._not_before = 0.0  # what a busy service asked for
         self._closed = False
 
     def ask(self, job: Job) -> None:
         """Make `job` the pending one."""
         with self._wake:
             self._pending = job
-            self._hire()
-            self._wake.notify()
+            self._call_one()
 
-    def ahead(self, addresses: Iterable[Address]) -> None:
-        """Fetch these when nothing else is asked for; replaces what was to be fetched ahead."""
+    def ahead(self, addresses: Iterable[Address], turned: bool = False) -> None:
+        """Fetch these when nothing else is asked for; replaces what was to be fetched ahead.
+
+        Parameters
+        ----------
+        addresses : iterable of Address
+            The most likely first.
+        turned : bool
+            True where what is on the way ahead leads elsewhere. It is let go where it costs work; an answer
+            that is only far would be here before the service heard of it.
+        """
         with self._wake:
-            self._ahead = deque(addresses)
-            self._hire()
-            self._wake.notify()
+            slow = self.window.slow(self._distance.seconds)
+            self._ahead = deque(list(addresses)[: 1 if slow else None])
+            if turned and slow:
+                self._let_go([flight for flight in self._flights.values() if flight.job is None])
+            self._call_one()
 
     def drop(self) -> None:
-        """Want nothing of what was asked so far. What is on the way still lands in the cache."""
+        """Want nothing of what was asked so far: its connections are closed, the service stops working for it."""
         with self._wake:
-            self._pending = None
-            self._ahead.clear()
-            for flight in self._flights.values():
-                flight.job, flight.counted = None, False
+            self._forget()
+            self._not_before = 0.0
             self.window.restart()
 
     def close(self) -> None:
         """Take no more work."""
         with self._wake:
             self._closed = True
-            self._pending = None
-            self._ahead.clear()
+            self._forget()
             self._wake.notify_all()
 
     def join(self, deadline: float) -> None:
@@ -200,8 +172,26 @@ class Lane:
         for worker in self._workers:
             worker.join(max(0.0, deadline - perf_counter()))
 
+    def _forget(self) -> None:
+        self._pending = None
+        self._ahead.clear()
+        self._let_go(list(self._flights.values()))
+
+    def _let_go(self, flights: Iterable[Flight]) -> None:
+        """Cancel what is on the way; whoever asks for the same again asks anew. With the lock held."""
+        for flight in flights:
+            flight.job = None
+            del self._flights[flight.address]
+            flight.call.end()
+
+    def _call_one(self) -> None:
+        """Let one worker look: all of them would stand in the GUI thread's way. Called with the lock held."""
+        if not self._workers:
+            self._hire()
+        self._wake.notify()
+
     def _hire(self) -> None:
-        """Start another worker where all are busy. Called with the lock held."""
+        """Start another worker where none waits. Called with the lock held."""
         if not self._waiting and len(self._workers) < MOST_WORKERS and not self._closed:
             name = f"viewer-{self.view}-{len(self._workers)}"
             worker = threading.Thread(target=self._work, name=name, daemon=True)
@@ -213,86 +203,132 @@ class Lane:
             if isinstance(task, Flight):
                 self._fly(task)
             else:
-                self._finish(task, self._cache.get(task.address), 0.0, 0)
+                self._finish(task, self._cache.get(task.address))
 
     def _take(self) -> Flight | Job | None:
         """Wait for the next thing to do; None when closed."""
         with self._wake:
             while not self._closed:
-                if (task := self._choose()) is not None:
+                if (task := self._choose(perf_counter())) is not None:
+                    self._hire()  # here, since starting a thread takes its time: the GUI thread has none
+                    self._wake.notify()
                     return task
                 self._waiting += 1
-                self._wake.wait()
+                self._wake.wait(self._patience(perf_counter()))
                 self._waiting -= 1
             return None
 
-    def _choose(self) -> Flight | Job | None:
+    def _choose(self, now: float) -> Flight | Job | None:
         """Choose the pending job first, then what is fetched ahead. Called with the lock held."""
         job = self._pending
         if job is not None and job.address in self._cache:
             self._pending = None
             return job
         if job is not None and (flight := self._flights.get(job.address)) is not None:
-            flight.job, flight.counted = job, True
+            flight.job = job
             self._pending = job = None
-        if self._on_the_way() >= self.window.size:
+        if now < self._not_before:
             return None
         if job is not None:
-            self._pending = None
+            if now < self._start_at(job):
+                return None
+            self._pending, self._started_at = None, now
             return self._start(job.address, job)
-        while self._ahead:
+        while self._ahead and self._on_the_way(looked_at=False) < self._most_ahead():
             address = self._ahead.popleft()
             if address not in self._cache and address not in self._flights:
                 return self._start(address, None)
         return None
 
-    def _on_the_way(self) -> int:
-        return sum(flight.counted for flight in self._flights.values())
+    def _start_at(self, job: Job) -> float:
+        """Return when a job may start, as things are: `inf` for not before another has landed."""
+        on_the_way, rested = self._on_the_way(looked_at=True), job.asked_at + REST_SECONDS
+        if on_the_way >= self.window.size:
+            return rested if on_the_way == self.window.size else math.inf
+        paced = self._started_at + self.window.spacing(self._distance.seconds)
+        return min(rested, paced) if on_the_way else 0.0
+
+    def _patience(self, now: float) -> float | None:
+        """Return the seconds until something may be chosen by the mere passing of time; None for never."""
+        if now < self._not_before:
+            return self._not_before - now if self._pending is not None or self._ahead else None
+        start_at = math.inf if self._pending is None else self._start_at(self._pending)
+        return max(0.0, start_at - now) if math.isfinite(start_at) else None
+
+    def _on_the_way(self, looked_at: bool) -> int:
+        return sum((flight.job is not None) is looked_at for flight in self._flights.values())
+
+    def _most_ahead(self) -> int:
+        """Return how much may be fetched ahead: of a slow node nothing while its workers are wanted."""
+        slow = self.window.slow(self._distance.seconds)
+        return 0 if slow and self._on_the_way(looked_at=True) else self.window.ahead(self._distance.seconds)
 
     def _start(self, address: Address, job: Job | None) -> Flight:
-        flight = self._flights[address] = Flight(address, job)
-        if self._pending is not None or self._ahead:
-            self._hire()
+        flight = self._flights[address] = Flight(address, job, Call(_priority(job)))
         return flight
 
     def _fly(self, flight: Flight) -> None:
         """Read one address; who waits for it then gets the answer."""
         started = perf_counter()
-        array, size = None, 0
+        received: Received | None = None
         error: ServiceError | None = None
         try:
-            array, size = self._read(flight.address)
-            self._cache.put(flight.address, array)
+            received = self._read(flight.address, flight.call)
+            self._cache.put(flight.address, received.array)
         except ServiceError as caught:
             error = caught
         except Exception as caught:  # a fault of ours: a worker that died would leave the view waiting
             error = Garbled(f"{flight.address.url} cannot be read: {caught!r}.")
-        round_trip = perf_counter() - started
+        round_trip = perf_counter() - started - flight.call.opening
         with self._wake:
-            del self._flights[flight.address]
-            if flight.counted and error is None:
-                self.window.record(round_trip)
-            self._wake.notify_all()
-        if flight.job is not None:
-            self._finish(flight.job, array, round_trip, size, error)
+            if not flight.call.ended:
+                del self._flights[flight.address]
+                self._learn(round_trip, error)
+            job = flight.job
+            self._wake.notify()
+        if job is not None:
+            self._finish(job, None if received is None else received.array, error, round_trip, received)
+
+    def _learn(self, round_trip: float, error: ServiceError | None) -> None:
+        """Set the pace by one answer. Called with the lock held."""
+        if error is None:
+            self._distance.record(round_trip)
+            self.window.record(round_trip)
+        elif isinstance(error, Busy):
+            self._not_before = perf_counter() + error.retry_after
 
     def _finish(
         self,
         job: Job,
         array: NDArray[Any] | None,
-        round_trip: float,
-        size: int,
         error: ServiceError | None = None,
+        round_trip: float = 0.0,
+        received: Received | None = None,
     ) -> None:
         """Make an array ready for painting and send it on its way to the GUI thread."""
         if array is None and error is None:  # forgotten between choosing and getting
-            return self.ask(job)
+            return self._ask_again(job)
         value = None
         try:
             value = None if array is None else job.work(array[job.crop])
         except Exception as caught:
             error = Garbled(f"{'/'.join(job.request.node.path)} cannot be drawn: {caught!r}.")
         latency = perf_counter() - job.asked_at
+        size, stages = (received.bytes, received.stages) if received is not None else (0, {})
         return self._deliver(
-            Answer(self.view, job.sequence, job.request, value, error, latency, round_trip, size)
+            Answer(self.view, job.sequence, job.request, value, error, latency, round_trip, size, stages)
         )
+
+    def _ask_again(self, job: Job) -> None:
+        """Put a job back, unless something newer is there."""
+        with self._wake:
+            if self._pending is None and not self._closed:
+                self._pending = job
+                self._wake.notify()
+
+
+def _priority(job: Job | None) -> str:
+    """Return the ``Priority`` of a request."""
+    if job is None:
+        return AHEAD
+    return WHOLE_MAP if job.request.node.kind is Kind.MAP else LOOKED_AT

@@ -211,6 +211,10 @@ class Node:
         """False where some axis is known in pixels only."""
         return all(axis.calibrated for axis in self.axes if axis not in self.colour_axes)
 
+    def replaces(self, other: Node | None) -> bool:
+        """Return True where this is what became of another node: the same place with another key."""
+        return other is not None and other.path == self.path and other.key != self.key
+
     @property
     def family(self) -> tuple[object, ...]:
         """What shares one contrast: nodes of a tree made by the same operations, whatever their parameters."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from viewer.nodes import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
     from numpy.typing import NDArray
@@ -167,3 +167,23 @@ def bytes_text(count: int) -> str:
     if count < 1024**2:
         return f"{count / 1024:.0f} KiB"
     return f"{count / 1024**2:.1f} MiB" if count < 10 * 1024**2 else f"{count / 1024**2:.0f} MiB"
+
+
+def timing_text(round_trip: float, stages: Mapping[str, float]) -> str:
+    """Where the time of a frame went: on the way, and in the service by stage, where it says so.
+
+    Parameters
+    ----------
+    round_trip : float
+        Seconds of the exchange.
+    stages : mapping of str to float
+        Seconds in the service.
+    """
+    if not round_trip:
+        return ""
+    lines = [f"last frame that travelled: {1e3 * round_trip:.1f} ms"]
+    if stages:
+        on_the_way = max(0.0, round_trip - sum(stages.values()))
+        lines += [f"{stage} {1e3 * seconds:.1f} ms" for stage, seconds in stages.items()]
+        lines.append(f"network and the rest {1e3 * on_the_way:.1f} ms")
+    return "\n".join(lines)

@@ -7,7 +7,7 @@ its calling thread. It knows no panel; panels hear of it through signals.
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 from pyqtgraph.Qt import QtCore
@@ -20,6 +20,7 @@ from viewer.library import LIBRARY, PULSE_MS, Library
 from viewer.maker import MAKER, Maker
 from viewer.nodes import Kind, Sort
 from viewer.presence import DETAIL, FRAME, NAVIGATOR, NOTICE, Presence, Troubles
+from viewer.travel import Travel
 from viewer.view_state import (
     Places,
     ViewState,
@@ -34,7 +35,7 @@ from viewer.view_state import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from viewer.contrast import Contrast
     from viewer.errors import ServiceError
@@ -86,7 +87,7 @@ class Session(QtCore.QObject):
         self.troubles = Troubles()
         self.presence = Presence(service, self.fetcher, self.troubles, heartbeat_ms, retry_ms)
         self.contrasts = Contrasts()
-        self._places = Places()
+        self._places, self._travel = Places(), Travel()
         self._previous: tuple[str, ...] | None = None
         self._navigator: Node | None = None
         self._navigator_waits = False
@@ -149,6 +150,7 @@ class Session(QtCore.QObject):
         self.troubles.settle(NOTICE)
         self.state = ViewState(node, self._places.on(node), None, self.state.screen)
         self._places.remember(self.state)
+        self._travel.begin(self.state.position, perf_counter())
         self._choose_navigator(node)
         self.chosen.emit(self.state)
         self.maker.look_at(node.tree)
@@ -179,10 +181,12 @@ class Session(QtCore.QObject):
             return
         self._places.remember(self.state)
         self.moved.emit(self.state)
+        if self.fetcher.busy(DETAIL):
+            self.fetcher.drop(DETAIL)  # of another position: it would not be painted
         leading = len(before.node.axes) - len(before.node.shown_axes)
         if before.node.kind is not Kind.MAP or self.state.position[:leading] != before.position[:leading]:
             self._ask_frame()
-            self._ask_ahead(before.position)
+            self._ask_ahead()
         if plane_of(self.state) != plane_of(before):
             self._ask_navigator()
 
@@ -247,10 +251,13 @@ class Session(QtCore.QObject):
         else:
             self.fetcher.ask(DETAIL, request, self.contrasts.work(self.state.node))
 
-    def _ask_ahead(self, previous: Sequence[int]) -> None:
+    def _ask_ahead(self) -> None:
         """Fetch the next frames in the direction of travel, where they are small."""
-        requests = ahead_requests(self.state, previous)
-        self.fetcher.ahead(FRAME, [ahead for ahead in requests if ahead.nbytes <= AHEAD_BYTES])
+        turned = self._travel.go(self.state.position, perf_counter())
+        positions = self._travel.ahead(self.fetcher.window(FRAME).round_trip)
+        requests = ahead_requests(self.state, positions)
+        small = [request for request in requests if request.nbytes <= AHEAD_BYTES]
+        self.fetcher.ahead(FRAME, small, turned)
 
     def _navigator_of(self, node: Node) -> Node | None:
         """Find the map to point into for a node."""
@@ -374,7 +381,7 @@ class Session(QtCore.QObject):
             self.relist()
         elif isinstance(error, Busy) and answer.request is not None:
             self.troubles.put(view, f"{answer.request.node.name} is being computed: {error}")
-            self._later(error.retry_after, partial(self._ask_again, answer))
+            self._ask_again(answer)  # its lane waits as long as the service asks for
         else:
             self.troubles.put(view, str(error))
             if view == FRAME:
@@ -391,9 +398,3 @@ class Session(QtCore.QObject):
             self._ask_map(answer.view, request.node, request.stride)
         else:
             self.fetcher.ask(answer.view, request, self.contrasts.work(request.node))
-
-    def _later(self, seconds: float, function: Callable[[], None]) -> None:
-        timer = QtCore.QTimer(self, singleShot=True, interval=int(1000 * seconds))
-        timer.timeout.connect(function)
-        timer.timeout.connect(timer.deleteLater)
-        timer.start()

@@ -217,17 +217,12 @@ def centre(axes: Sequence[Axis]) -> tuple[int, ...]:
     return tuple(axis.size // 2 for axis in axes)
 
 
-def ahead_requests(state: ViewState, previous: Sequence[int], count: int = 2) -> list[Request]:
-    """Frames that come next if the crosshair goes on as it went from `previous` to where it is."""
-    step = [new - old for new, old in zip(state.position, previous, strict=False)]
-    if not any(step) or len(previous) != len(state.position):
-        return []
-    states = [
-        state.at([at + ahead * d for at, d in zip(state.position, step, strict=True)])
-        for ahead in range(1, count + 1)
-    ]
-    requests = [frame_request(nearby) for nearby in states if nearby.position != state.position]
-    return list(dict.fromkeys(request for request in requests if request is not None))
+def ahead_requests(state: ViewState, positions: Sequence[Sequence[int]]) -> list[Request]:
+    """Frames at positions that may come next, in their order; those outside the scan are left out."""
+    axes = state.node.position_axes if state.node else ()
+    inside = [position for position in positions if clipped(position, axes) == tuple(position)]
+    requests = [frame_request(state.at(position)) for position in inside]
+    return [request for request in requests if request is not None]
 
 
 def carried_position(position: Sequence[int], old: Sequence[Axis], new: Sequence[Axis]) -> tuple[int, ...]:

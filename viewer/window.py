@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from viewer.contrast import Contrast
     from viewer.lanes import Answer
+    from viewer.nodes import Node
     from viewer.picture import Levels
     from viewer.session import Session
     from viewer.theme import Theme
@@ -58,6 +59,7 @@ class Window(QtWidgets.QMainWindow):
         self._levels: Levels = (0.0, 1.0)
         self._navigator_levels: Levels = (0.0, 1.0)
         self._navigator_by_hand = False
+        self._histogram_of: Node | None = None
         self._lay_out()
         self._listen_to_session()
         self._listen_to_panels()
@@ -317,6 +319,7 @@ class Window(QtWidgets.QMainWindow):
         )
         self.signal_contrast.setVisible(len(node.shown_axes) == 2 and not node.colour_axes)
         self.signal_contrast.name(signal_word(node))
+        self.show_histograms()
         self.tree.mark(node.path)
         self._show_contrast()
         self._show_position(state)
@@ -345,7 +348,11 @@ class Window(QtWidgets.QMainWindow):
             return
         self._levels = self.session.contrasts.settle(answer.request, answer.value)
         self.signal.paint_frame(answer, self._levels)
-        self._histogram_soon()
+        if answer.request.node != self._histogram_of:
+            self._histogram_of = answer.request.node
+            self.show_histograms()  # never of one node beside the picture of another
+        else:
+            self._histogram_soon()
 
     def _paint_navigator(self, answer: Answer) -> None:
         if not self._navigator_by_hand:
@@ -364,10 +371,7 @@ class Window(QtWidgets.QMainWindow):
         self.navigator_contrast.histogram.show_picture(self.navigator.view.picture, self._navigator_levels)
 
     def _show_figures(self) -> None:
-        f = self.session.figures()
-        self.status.show_figures(
-            f.latency, f.frame_bytes, f.cache_used, f.cache_capacity, f.frames_per_second
-        )
+        self.status.show_figures(self.session.figures())
 
 
 def _palette(theme: Theme) -> QtGui.QPalette:

@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qs, quote, urlsplit
 
 import httpx
 import numpy as np
 from numcodecs.blosc import Blosc
 
+from viewer.answered import refusal, stages_of
+from viewer.connections import Call, Connections
 from viewer.described import (
     attributes_of,
     entry_from_json,
@@ -24,7 +28,7 @@ from viewer.described import (
     node_from_json,
     operation_from_json,
 )
-from viewer.errors import Busy, Forbidden, Garbled, Gone, Refused, ServiceError, Unauthorised, Unreachable
+from viewer.errors import Forbidden, Garbled, Refused, Unreachable
 from viewer.nodes import Node, Sort, Tree
 from viewer.view_state import Span
 from viewer.walk import Page
@@ -72,6 +76,24 @@ class Address:
 
 
 Crop = tuple["int | slice", ...]
+
+
+class Received(NamedTuple):
+    """An array that came.
+
+    Parameters
+    ----------
+    array : numpy.ndarray
+        As the address says.
+    bytes : int
+        Bytes that travelled.
+    stages : dict of str to float
+        Seconds that the service says it took, by stage; empty where it says nothing.
+    """
+
+    array: NDArray[Any]
+    bytes: int
+    stages: dict[str, float]
 
 
 def locate(request: Request) -> tuple[Address, Crop]:
@@ -165,17 +187,22 @@ class Service:
         prefix = PASTED.split(parts.path, maxsplit=1)[0].rstrip("/")
         self.name = parts.netloc.rpartition("@")[2]
         self.url = f"{parts.scheme}://{self.name}{prefix}"
-        self._client = httpx.Client(
+        make = partial(
+            httpx.Client,
             base_url=self.url,
             headers={"Authorization": f"Apikey {key}"} if key else {},
             timeout=timeout,
-            limits=httpx.Limits(max_connections=32, max_keepalive_connections=32, keepalive_expiry=30),
+            limits=httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=30),
             trust_env=parts.hostname not in LOOPBACK,
+            verify=httpx.create_ssl_context(),  # once: reading the certificates takes 20 ms
         )
+        self._client = make(limits=httpx.Limits(max_connections=32, keepalive_expiry=30))
+        self._connections = Connections(make)
 
     def close(self) -> None:
         """Close all connections."""
         self._client.close()
+        self._connections.close()
 
     def about(self) -> dict[str, Any]:
         """Return what the service says of itself: the quickest way to know that it is there."""
@@ -190,12 +217,26 @@ class Service:
             Any of its branches.
         """
         address, crop = locate(request)
-        return self.read(address)[0][crop]
+        return self.read(address, Call()).array[crop]
 
-    def read(self, address: Address) -> tuple[NDArray[Any], int]:
-        """Return the array at an address, and how many bytes travelled."""
-        answer = self._send("GET", address.url, headers={"Accept-Encoding": "identity"})
-        return decode(answer.content, address), len(answer.content)
+    def read(self, address: Address, call: Call) -> Received:
+        """Return the array at an address.
+
+        Parameters
+        ----------
+        address : Address
+            Where it is.
+        call : Call
+            Says how urgent it is; another thread may end it, which is `Unreachable` here.
+        """
+        headers = {"Accept-Encoding": "identity"}
+        if call.priority:
+            headers["Priority"] = call.priority
+        with self._reaching():
+            answer = self._connections.get(address.url, headers, call)
+        self._check(answer, writing=False)
+        array = decode(answer.content, address)
+        return Received(array, len(answer.content), stages_of(answer.headers.get("Server-Timing", "")))
 
     def top(self) -> tuple[str, Indexing]:
         """Return what changes when anything at the top does, and how far indexing is: a cheap question."""
@@ -328,61 +369,30 @@ class Service:
 
     def _send(self, method: str, url: str, **content: Any) -> httpx.Response:
         """Send one request; anything but success is raised."""
-        try:
+        with self._reaching():
             answer = self._client.request(method, url, **content)
+        self._check(answer, writing=method != "GET")
+        return answer
+
+    @contextmanager
+    def _reaching(self) -> Iterator[None]:
+        """Say what the transport complains of as a person would."""
+        try:
+            yield
         except httpx.TimeoutException as error:
             raise Unreachable(f"{self.name} does not answer in time.") from error
         except (httpx.HTTPError, OSError, RuntimeError) as error:
             raise Unreachable(f"{self.name} cannot be reached: {_reason(error)}.") from error
+
+    def _check(self, answer: httpx.Response, writing: bool) -> None:
         if not answer.is_success:
-            raise _refusal(answer, self.name, writing=method != "GET")
-        return answer
+            raise refusal(answer, self.name, writing)
 
 
 def _reason(error: Exception) -> str:
     """First line of what the transport says, in words."""
     text = str(error).splitlines()[0] if str(error) else type(error).__name__
     return "connection refused" if "refused" in text.lower() else text.rstrip(".")
-
-
-def _refusal(answer: httpx.Response, name: str, writing: bool) -> ServiceError:
-    """Return the error a status means."""
-    detail = _detail(answer)
-    if answer.status_code in (401, 403) and writing:
-        return Forbidden(f"This key may look, but make nothing here ({detail}).")
-    if answer.status_code in (401, 403):
-        return Unauthorised(f"{name} asks for a valid key ({detail}). Start the viewer with --api-key KEY.")
-    if answer.status_code == 410:
-        return Gone(detail)
-    if answer.status_code == 503:
-        return Busy(detail, _seconds(answer.headers.get("Retry-After", "1")))
-    if answer.status_code in (502, 504):
-        return Unreachable(f"{name} is behind a proxy that cannot reach it ({detail}).")
-    return Refused(detail, answer.status_code)
-
-
-def _detail(answer: httpx.Response) -> str:
-    """Return what the service says went wrong, in one line."""
-    try:
-        detail = answer.json()["detail"]
-    except (ValueError, KeyError, TypeError):
-        detail = f"{answer.status_code} {answer.reason_phrase}"
-    return detail if isinstance(detail, str) else "; ".join(map(_complaint, detail))
-
-
-def _complaint(item: Any) -> str:
-    """One entry of a list of validation errors."""
-    if not isinstance(item, dict):
-        return str(item)
-    place = ".".join(str(part) for part in item.get("loc", ()) if part != "body")
-    return f"{place}: {item.get('msg', item)}" if place else str(item.get("msg", item))
-
-
-def _seconds(text: str) -> float:
-    try:
-        return min(max(0.1, float(text)), 30.0)
-    except ValueError:
-        return 1.0
 
 
 def _quoted(path: Sequence[str]) -> str:

@@ -122,11 +122,12 @@ class NavigatorPanel(Panel):
             self._say()
             return
         keeps = self.node is not None and (self.node.path, self.node.axes) == (navigator.path, navigator.axes)
-        self.node = navigator
+        replaced, self.node = navigator.replaces(self.node), navigator
         self.view.set_axes(navigator.shown_axes)
         self.view.crosshair.show()
-        if not keeps:
+        if not keeps or replaced:
             self.view.blank()
+        if not keeps:
             self.view.fit()
         self._stack.setCurrentWidget(self.view)
         self._say()

@@ -81,6 +81,8 @@ class SignalPanel(Panel):
             self._keep_zoom(view, old, node)
         elif view.axes != node.shown_axes:
             view.set_axes(node.shown_axes)
+        if node.replaces(old):
+            view.blank()  # beside the new navigator it would mix two recipes
         is_map = node.kind is Kind.MAP
         view.crosshair.setVisible(is_map)
         view.set_pointing(view.crosshair if is_map else None)

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from pyqtgraph.Qt import QtCore, QtWidgets
 
-from viewer.readout import bytes_text
+from viewer.readout import bytes_text, timing_text
 from viewer.theme import DARK
 
 if TYPE_CHECKING:
+    from viewer.figures import Figures
     from viewer.theme import Theme
 
 
@@ -58,12 +59,12 @@ class StatusBar(QtWidgets.QWidget):
         """Show what is under the mouse."""
         self.mouse.setText(text)
 
-    def show_figures(
-        self, latency: float | None, frame_bytes: int, cache_used: int, cache_capacity: int, rate: int
-    ) -> None:
-        """Cost of fetching: seconds, bytes that travelled for a frame, cache, frames per second."""
-        milliseconds = "–" if latency is None else f"{1000 * latency:.0f} ms"
+    def show_figures(self, figures: Figures) -> None:
+        """Cost of fetching: latency, bytes that travelled for a frame, cache, rate; in the tool tip, by stage."""
+        latency = "–" if figures.latency is None else f"{1000 * figures.latency:.0f} ms"
+        used, capacity = figures.cache_used / 1024**2, figures.cache_capacity / 1024**2
         self.figures.setText(
-            f"latency {milliseconds} · frame {bytes_text(frame_bytes)} · "
-            f"cache {cache_used / 1024**2:.0f} / {cache_capacity / 1024**2:.0f} MiB · {rate} fps"
+            f"latency {latency} · frame {bytes_text(figures.frame_bytes)} · "
+            f"cache {used:.0f} / {capacity:.0f} MiB · {figures.frames_per_second} fps"
         )
+        self.figures.setToolTip(timing_text(figures.round_trip, figures.stages))
