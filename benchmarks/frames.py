@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Collection, Iterator
 
-NUMBERS = ("1", "1z", "2", "3", "4", "5", "6", "11", "11b")
-MAP_DETECTOR = 128  # row 11b is about these frames
 
 
 def run(options: argparse.Namespace, only: Collection[str]) -> Iterator[Line]:
