@@ -19,7 +19,7 @@ from benchmarks.instrumented import CALLS, calls
 from benchmarks.lines import Line, guarded, line
 from benchmarks.rows import OCTETS, RESULT
 from benchmarks.scan import CHAIN, TITLE, Scan
-from benchmarks.servers import make, prepare_ours, serve_command, serving
+from benchmarks.servers import make, prepare_ours, serve_command, serving, wait_for
 
 if TYPE_CHECKING:
     import argparse
@@ -71,6 +71,8 @@ def instrumented(scan: Scan, name: str, prepare: bool = True) -> Iterator[Instru
         tree = f"{scan.path.name}/{TITLE}"
         if prepare:
             prepare_ours(url, scan)
+        else:
+            wait_for(url, f"/api/v1/metadata/{tree}/{RESULT}")
         yield Instrumented(url, tree, log)
 
 

@@ -30,8 +30,7 @@ class Floor:
     """What the routes need of a scan, in memory."""
 
     def __init__(self, scan: Scan) -> None:
-        means = scan.doses
-        self.frames = {position: scan.frame(*position, means.get(position, 1.0)) for position in scan.visited}
+        self.frames = {position: scan.frame(*position) for position in scan.visited}
         self.scan = scan
         self.chain = functions(scan)
         self.held: dict[tuple[str, int, int], bytes] = {}

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
 
+MAP_DETECTOR = 128  # row 11b is about these frames
+
 
 def run(options: argparse.Namespace, only: Collection[str]) -> Iterator[Line]:
     """Measure the rows of `only` on the scans of all detectors."""

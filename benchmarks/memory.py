@@ -18,8 +18,8 @@ from numcodecs import Blosc
 from benchmarks.clients import SocketClient
 from benchmarks.lines import Line, line
 from benchmarks.rows import OCTETS
-from benchmarks.scan import TITLE, Scan, describe
-from benchmarks.servers import make, serve_command, serving
+from benchmarks.scan import TITLE, Scan, describe, written_before
+from benchmarks.servers import make, serve_command, serving, wait_for
 
 if TYPE_CHECKING:
     import argparse
@@ -68,6 +68,7 @@ def write(path: Path, side: int) -> list[Position]:
         data = group["data"]
         for y, x in visited:
             data[y, x, 0, :2] = y, x
+    written_before(path)
     return visited
 
 
@@ -76,9 +77,9 @@ def look(
 ) -> tuple[float, float]:
     """Return the seconds it takes, and the growth in MiB."""
     client = SocketClient(url)
-    _patiently(client, f"/api/v1/array/full/{small.path.name}/{TITLE}/root?slice=0,0{OCTETS}")
+    wait_for(url, f"/api/v1/array/full/{small.path.name}/{TITLE}/root?slice=0,0{OCTETS}")
     tree = f"{name}/{TITLE}"
-    _patiently(client, f"/api/v1/metadata/{tree}/root")
+    wait_for(url, f"/api/v1/metadata/{tree}/root")
     with Resident(pid) as resident:
         begin = time.perf_counter()
         print(f"row 10: {len(visited)} frames", file=sys.stderr)
@@ -107,15 +108,6 @@ def _check_image(client: SocketClient, tree: str, side: int, visited: Sequence[P
         expected[y, x] = y + x
     if not np.array_equal(image[:side, :side], expected[:side, :side]):
         raise RuntimeError("the virtual image is another")
-
-
-def _patiently(client: SocketClient, path: str) -> None:
-    """Ask until the file is known."""
-    for _ in range(600):
-        if client.ask(path).status == 200:
-            return
-        time.sleep(0.1)
-    raise RuntimeError(f"{path} is not served")
 
 
 class Resident:

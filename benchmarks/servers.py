@@ -10,6 +10,7 @@ import re
 import socket
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -100,9 +101,20 @@ def make(url: str, tree: str, name: str, parent: str, operation: str, parameters
     httpx.post(f"{url}/api/v1/nodes/{tree}", json=node, headers=headers, timeout=60).raise_for_status()
 
 
+def wait_for(url: str, path: str) -> None:
+    """Ask until a file is known: a server answers before it has looked through its folders."""
+    for _ in range(300):
+        answer = httpx.get(f"{url}{path}", headers={"Authorization": f"Apikey {KEY}"}, timeout=60)
+        if answer.status_code == 200:
+            return
+        time.sleep(0.1)
+    raise RuntimeError(f"{path} is not served: {answer.status_code} {answer.text[:200]}")
+
+
 def prepare_ours(url: str, scan: Scan) -> str:
     """Make the chain's nodes; return the path of the tree."""
     tree, parent = f"{scan.path.name}/{TITLE}", "root"
+    wait_for(url, f"/api/v1/metadata/{tree}/root")
     for name, parameters in CHAIN:
         make(url, tree, name, parent, name, parameters)
         parent = name

@@ -28,8 +28,8 @@ PATIENCE = 60.0
 STOCK = """
 trees:
   - path: /
-    tree: tiled.adapters.hdf5:HDF5Adapter.from_uris
-    args: {{data_uris: ["file://localhost{path}"]}}
+    tree: benchmarks.stock_tree:tree
+    args: {{path: "{path}"}}
 authentication: {{single_user_api_key: {key}}}
 """
 TILED = "from tiled.commandline.main import main; main()"

@@ -22,7 +22,7 @@ def run(urls: dict[str, str], scan: Scan, tree: str, rounds: int, frame: str) ->
     """Ask both for a zarr chunk of each mean; then encode and decode it here."""
     ours, naive = SocketClient(urls["us"]), SocketClient(urls["naive"])
     for (y, x), mean in scan.doses.items():
-        counts = scan.frame(y, x, mean)
+        counts = scan.frame(y, x)
         sent = ours.get(f"/zarr/v3/{tree}/root/c/{y}/{x}/0/0")
         theirs = naive.get(f"/zarr/v3/raw/c/{y}/{x}/0/0")
         for answer in (sent, theirs):
