@@ -30,7 +30,7 @@ def run(options: argparse.Namespace, only: Collection[str]) -> Iterator[Line]:
     """Measure the rows of `only` on the scans of all detectors."""
     for detector in options.detectors:
         found = guarded(
-            "1 to 6, 11", "all rows", partial(_detector, detector, options, only), frame=f"{detector}²"
+            min(only), f"rows {', '.join(sorted(only))}", partial(_detector, detector, options, only), frame=f"{detector}²"
         )
         yield from found
 

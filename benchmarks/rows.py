@@ -137,9 +137,7 @@ def h5grove_row(tree: str, file: str, which: str) -> Row:
         "5",
         f"raw frame, against h5grove ({which})",
         {
-            which: lambda y, x: f"/data/?file={file}&path=/{dataset}&format=bin&selection={y},{x}"
-            if which == "tornado"
-            else f"/data?file={file}&path=/{dataset}&format=bin&selection={y},{x}",
+            which: lambda y, x: f"/data?file={file}&path=/{dataset}&format=bin&selection={y},{x}",
             "us": lambda y, x: f"/api/v1/array/full/{tree}/root?slice={y},{x}{OCTETS}",
         },
         0.5,
