@@ -6,13 +6,16 @@ import argparse
 import datetime
 import sys
 import time
-from collections.abc import Iterable
 from functools import partial
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchmarks import report
 from benchmarks.lines import Line, guarded
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 # Who measures which rows: `run(options, numbers)` of the module.
 SECTIONS = {
@@ -57,7 +60,9 @@ def _section(name: str, options: argparse.Namespace, wanted: set[str]) -> Iterab
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--only", nargs="+", choices=NUMBERS, default=NUMBERS, metavar="ROW", help="1 1z … 13")
+    parser.add_argument(
+        "--only", nargs="+", choices=NUMBERS, default=NUMBERS, metavar="ROW", help="1 1z … 13"
+    )
     parser.add_argument("--rounds", type=int, default=100, help="requests per contender and row")
     parser.add_argument("--detectors", type=int, nargs="+", default=[128, 256], metavar="PIXELS")
     parser.add_argument("--seconds", type=int, default=3, help="of each of the turns under load (row 6)")

@@ -41,7 +41,11 @@ def run(options: argparse.Namespace, only: Collection[str]) -> Iterator[Line]:
     with TemporaryDirectory() as folder:
         scan = Scan(Path(folder) / "scan.hspy", min(DETECTOR, max(options.detectors)), 200)
         scan.write()
-        measured = {"3": never_computed, "7": crowd, "8": partial(abandoned, times=min(3, options.rounds // 2))}
+        measured = {
+            "3": never_computed,
+            "7": crowd,
+            "8": partial(abandoned, times=min(3, options.rounds // 2)),
+        }
         for number in sorted(only):
             print(f"row {number}, calls", file=sys.stderr)
             yield from guarded(number, "calls of functions", partial(measured[number], scan))
@@ -92,7 +96,9 @@ def crowd(scan: Scan) -> Iterator[Line]:
                 raise RuntimeError(f"calls of {sorted(called)} were written down")
             most = max(most, *called.values())
     what = f"{CROWD} clients, the same cold frame: calls of each function, at most"
-    yield line("7", what, most, unit="", most=1, target="1", client="socket", n=TIMES, frame=f"{scan.detector}²")
+    yield line(
+        "7", what, most, unit="", most=1, target="1", client="socket", n=TIMES, frame=f"{scan.detector}²"
+    )
 
 
 def _at_once(server: Instrumented, path: str) -> list[bytes]:
@@ -137,15 +143,20 @@ def abandoned(scan: Scan, times: int) -> Iterator[Line]:
             called = server.calls() - before
             computed.append(sum(count for (_, where), count in called.items() if where in names))
     pool = os.cpu_count() or 1
-    what, described = f"{ABANDONED} frames of {DURATION} s, {APART * 1e3:.0f} ms apart, abandoned", {
-        "frame": f"{scan.detector}²",
-        "client": "socket",
-        "n": len(after),
-    }
+    what, described = (
+        f"{ABANDONED} frames of {DURATION} s, {APART * 1e3:.0f} ms apart, abandoned",
+        {
+            "frame": f"{scan.detector}²",
+            "client": "socket",
+            "n": len(after),
+        },
+    )
     target = f"≤ pool size + 1 ({pool + 1})"
     yield line("8", f"{what}: computed", max(computed), unit="", most=pool + 1, target=target, **described)
     us, floor = statistics.median(after), statistics.median(idle)
-    yield line("8", f"{what}: a frame right after", us, floor=floor, most=1.5, target="≤ 1.5 × idle", **described)
+    yield line(
+        "8", f"{what}: a frame right after", us, floor=floor, most=1.5, target="≤ 1.5 × idle", **described
+    )
 
 
 def _one(server: Instrumented, position: Position) -> float:
@@ -171,4 +182,6 @@ def never_computed(scan: Scan) -> Iterator[Line]:
     if status != 304:
         raise RuntimeError(f"If-None-Match: {etag} was answered with {status}")
     what = "computed frame, If-None-Match, never computed here: calls of functions"
-    yield line("3", what, called, unit="", most=0, target="no compute", frame=f"{scan.detector}²", client="socket")
+    yield line(
+        "3", what, called, unit="", most=0, target="no compute", frame=f"{scan.detector}²", client="socket"
+    )

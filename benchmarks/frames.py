@@ -30,7 +30,10 @@ def run(options: argparse.Namespace, only: Collection[str]) -> Iterator[Line]:
     """Measure the rows of `only` on the scans of all detectors."""
     for detector in options.detectors:
         found = guarded(
-            min(only), f"rows {', '.join(sorted(only))}", partial(_detector, detector, options, only), frame=f"{detector}²"
+            min(only),
+            f"rows {', '.join(sorted(only))}",
+            partial(_detector, detector, options, only),
+            frame=f"{detector}²",
         )
         yield from found
 
@@ -50,7 +53,9 @@ def _detector(detector: int, options: argparse.Namespace, only: Collection[str])
                 yield from _with_every_client(row, urls, fresh, rounds, frame)
         warm = scan.visited[len(DOSES) : len(DOSES) + WARM]
         if "5" in only:
-            yield from guarded("5", "h5grove", partial(_h5grove, urls, scan, tree, fresh, rounds), frame=frame)
+            yield from guarded(
+                "5", "h5grove", partial(_h5grove, urls, scan, tree, fresh, rounds), frame=frame
+            )
         if "6" in only:
             yield from guarded(
                 "6", "32 clients", partial(load.run, urls, tree, warm, options.seconds, frame), frame=frame
@@ -101,5 +106,3 @@ def _h5grove(
         if found[0]["floor"] < slowest:
             best, slowest = found, found[0]["floor"]
     yield from best
-
-

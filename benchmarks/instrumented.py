@@ -11,13 +11,15 @@ import sys
 import time
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
 from tiled_spyde import operations
 from tiled_spyde.operations.base import FrameFunction, Operation
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 CALLS = "BENCHMARK_CALLS"
 

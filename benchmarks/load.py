@@ -43,7 +43,9 @@ end
 """
 
 
-def run(urls: dict[str, str], tree: str, warm: Sequence[Position], seconds: int, frame: str) -> Iterator[Line]:
+def run(
+    urls: dict[str, str], tree: str, warm: Sequence[Position], seconds: int, frame: str
+) -> Iterator[Line]:
     """Load both by turns, with what has been asked for before."""
     if not shutil.which("wrk"):
         raise RuntimeError("wrk is not installed (Debian: apt-get install wrk)")
@@ -60,12 +62,23 @@ def run(urls: dict[str, str], tree: str, warm: Sequence[Position], seconds: int,
                 listed = Path(folder) / name
                 listed.write_text("\n".join(asked) + "\n")
                 found[name].append(_wrk(urls[name], script, listed, seconds))
-    rate = {name: statistics.median(r["requests"] / r["seconds"] for r in turns) for name, turns in found.items()}
+    rate = {
+        name: statistics.median(r["requests"] / r["seconds"] for r in turns) for name, turns in found.items()
+    }
     p50, p95 = (statistics.median(turn[p] for turn in found["us"]) for p in ("p50", "p95"))
     described = {"frame": frame, "client": "wrk", "n": sum(turn["requests"] for turn in found["us"])}
     name = f"raw frame, {CLIENTS} clients"
     goal = "≥ 0.7 × floor's"
-    yield line("6", f"{name}: requests/s", rate["us"], floor=rate["floor"], unit="1/s", least=0.7, target=goal, **described)
+    yield line(
+        "6",
+        f"{name}: requests/s",
+        rate["us"],
+        floor=rate["floor"],
+        unit="1/s",
+        least=0.7,
+        target=goal,
+        **described,
+    )
     yield line("6", f"{name}: p95 against p50", p95, floor=p50, most=2.5, target="≤ 2.5 × p50", **described)
 
 

@@ -27,7 +27,9 @@ SELDOM = 5  # stock tiled is asked in every fifth round: it takes most of the ti
 
 def check(row: Row, clients: Mapping[str, Client], position: Position) -> None:
     """Refuse to time contenders that do not give the same array, bit for bit."""
-    answers = {name: clients[name].get(path(*position)) for name, path in row.paths.items() if name in clients}
+    answers = {
+        name: clients[name].get(path(*position)) for name, path in row.paths.items() if name in clients
+    }
     decoded = {
         name: bytes(Blosc().decode(answer)) if row.blosc else answer for name, answer in answers.items()
     }

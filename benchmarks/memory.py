@@ -41,20 +41,28 @@ def run(options: argparse.Namespace, only: Collection[str]) -> Iterator[Line]:
         small, large = Scan(Path(folder) / "small.hspy", 32, 20), Path(folder) / "large.hspy"
         small.write()
         side = max(CHUNK, math.isqrt(int(options.gigabytes * 1e9 / (2 * DETECTOR**2))) + 1)
-        visited = write(large, side)
+        visited = write(large, side, min(FRAMES, 100 * options.rounds))
         with serving(serve_command([small.path, large], Path(folder) / "state")) as (url, process):
             seconds, grown = look(url, process.pid, small, large.name, side, visited)
     size = 2 * DETECTOR**2 * side**2 / 1e9
     what = f"{size:.1f} GB scan (sparse), {len(visited)} frames + a virtual image: growth of resident memory"
     target, note = f"≤ cache limit + 100 MB ({limit + 100})", f"all of it took {seconds:.0f} s"
     yield line(
-        "10", what, grown, unit="MiB", most=limit + 100, target=target, frame=f"{DETECTOR}²", client="socket", note=note
+        "10",
+        what,
+        grown,
+        unit="MiB",
+        most=limit + 100,
+        target=target,
+        frame=f"{DETECTOR}²",
+        client="socket",
+        note=note,
     )
 
 
-def write(path: Path, side: int) -> list[Position]:
+def write(path: Path, side: int, frames: int = FRAMES) -> list[Position]:
     """Write a scan in one piece of which only a few pixels take room; return the positions that have them."""
-    numbers = np.random.default_rng(3).permutation(side * side)[:FRAMES]
+    numbers = np.random.default_rng(3).permutation(side * side)[:frames]
     visited = [(int(n) // side, int(n) % side) for n in numbers]
     with h5py.File(path, "w", libver="latest") as file:
         shape = (side, side, DETECTOR, DETECTOR)
@@ -147,7 +155,9 @@ class Resident:
 
 
 def _status(pid: int, name: str) -> float:
-    found = [line.split()[1] for line in _text(Path(f"/proc/{pid}/status")).splitlines() if line.startswith(name)]
+    found = [
+        line.split()[1] for line in _text(Path(f"/proc/{pid}/status")).splitlines() if line.startswith(name)
+    ]
     return int(found[0]) / 1024 if found else 0.0
 
 

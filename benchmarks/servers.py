@@ -92,6 +92,9 @@ def serving(
             process.wait(30)
         except subprocess.TimeoutExpired:
             process.kill()
+            process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
 
 
 def make(url: str, tree: str, name: str, parent: str, operation: str, parameters: Mapping[str, Any]) -> None:
