@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 DETECTOR = 256
 FRAMES = 2000
 CHUNK = 32
+SETTLING = 30  # tenths of a second
 
 
 def run(options: argparse.Namespace, only: Collection[str]) -> Iterator[Line]:
@@ -129,7 +130,7 @@ class Resident:
 
     def __enter__(self) -> Resident:
         Path(f"/proc/{self._pid}/clear_refs").write_text("5")  # the peak begins here
-        self._idle = self._peak = self._now()
+        self._idle = self._peak = self._settled()
         self._thread.start()
         return self
 
@@ -141,6 +142,14 @@ class Resident:
     def grown(self) -> float:
         """In MiB."""
         return self._peak - self._idle
+
+    def _settled(self) -> float:
+        """Return the least of a while: the processes that look into files are just ending."""
+        least = self._now()
+        for _ in range(SETTLING):
+            time.sleep(0.1)
+            least = min(least, self._now())
+        return least
 
     def _watch(self) -> None:
         while not self._ended.wait(0.1):

@@ -196,7 +196,8 @@ def test_calls_are_written_down_with_their_position(tmp_path, monkeypatch):
     assert not calls(tmp_path / "none")
 
 
-def test_memory_of_a_process_that_grew():
+def test_memory_of_a_process_that_grew(monkeypatch):
+    monkeypatch.setattr(memory, "SETTLING", 1)
     with memory.Resident(os.getpid()) as resident:
         np.ones(2**26, np.uint8).sum()
     assert resident.grown > 50
