@@ -35,7 +35,7 @@ class SocketClient:
 
     def __init__(self, url: str) -> None:
         address = urlsplit(url)
-        self.socket = socket.create_connection((address.hostname, address.port))
+        self.socket = socket.create_connection((address.hostname, address.port), timeout=60)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._head = f" HTTP/1.1\r\nHost: {address.netloc}\r\nAuthorization: Apikey {KEY}\r\nAccept: */*\r\n"
 
