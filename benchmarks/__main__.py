@@ -1,29 +1,39 @@
-"""Run all rows and print the table: ``make bench`` (``ARGS="--rounds 20"`` for a quick look)."""
+"""Run all rows and print the table: ``make bench`` (``ARGS="--rounds 20"`` for a quick look, ``--only 6 10``)."""
 
 from __future__ import annotations
 
 import argparse
 import datetime
 import sys
-from contextlib import ExitStack
+import time
+from functools import partial
+from importlib import import_module
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING
 
 from benchmarks import report
-from benchmarks.clients import CLIENTS
-from benchmarks.measure import WARM, measure, summary
-from benchmarks.rows import rows
-from benchmarks.scan import Scan
-from benchmarks.servers import prepare_ours, running
+from benchmarks.lines import Line, guarded
 
-CONTENDERS = ("floor", "us", "naive")
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+# Who measures which rows: `run(options, numbers)` of the module.
+SECTIONS = {
+    "frames": ("1", "1z", "2", "3", "4", "5", "6", "11", "11b"),
+    "crowds": ("3", "7", "8"),
+    "dragged": ("9", "12"),
+    "memory": ("10",),
+    "starting": ("13",),
+}
+NUMBERS = "1 1z 2 3 4 5 6 7 8 9 10 11 11b 12 13".split()
 
 
 def main() -> None:
     options = _options()
     described = report.machine()
-    results = [result for detector in options.detectors for result in run(detector, options)]
+    begin = time.perf_counter()
+    results = run(options)
+    print(f"{time.perf_counter() - begin:.0f} s", file=sys.stderr)
     print(report.table(results))
     if not options.dry:
         today = datetime.datetime.now(datetime.UTC).date()
@@ -31,38 +41,38 @@ def main() -> None:
         print(f"written to {page.relative_to(Path.cwd())}" if page.is_relative_to(Path.cwd()) else page)
 
 
-def run(detector: int, options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Measure every row with every client on a scan of frames of `detector`²."""
-    count = len(rows("")) * len(CLIENTS) * (options.rounds + WARM + 1)
-    with TemporaryDirectory() as folder, ExitStack() as stack:
-        scan = Scan(Path(folder) / f"scan{detector}.hspy", detector, count)
-        print(f"{detector}²: writing {count} frames, starting the servers", file=sys.stderr)
-        scan.write()
-        urls = {kind: stack.enter_context(running(kind, scan)) for kind in CONTENDERS}
-        tree, fresh = prepare_ours(urls["us"], scan), iter(scan.visited)
-        results = []
-        for row in rows(tree):
-            for client in CLIENTS:
-                print(f"{detector}²: {row.name}, {client}", file=sys.stderr)
-                clients = {kind: CLIENTS[client](url) for kind, url in urls.items()}
-                contenders = summary(measure(row, clients, fresh, options.rounds))
-                for opened in clients.values():
-                    opened.close()
-                results.append(
-                    {"row": row.name, "detector": detector, "client": client, "contenders": contenders}
-                )
-    return results
+def run(options: argparse.Namespace) -> list[Line]:
+    """Measure the wanted rows; those that nobody gave a line for say so."""
+    results: list[Line] = []
+    for name, numbers in SECTIONS.items():
+        wanted = set(options.only).intersection(numbers)
+        if wanted:
+            begin = time.perf_counter()
+            results += guarded(min(wanted, key=NUMBERS.index), name, partial(_section, name, options, wanted))
+            print(f"{name}: {time.perf_counter() - begin:.0f} s", file=sys.stderr)
+    return sorted(results, key=lambda result: NUMBERS.index(result["row"].split()[0]))
+
+
+def _section(name: str, options: argparse.Namespace, wanted: set[str]) -> Iterable[Line]:
+    found: Iterable[Line] = import_module(f"benchmarks.{name}").run(options, wanted)
+    return found
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument(
+        "--only", nargs="+", choices=NUMBERS, default=NUMBERS, metavar="ROW", help="1 1z … 13"
+    )
     parser.add_argument("--rounds", type=int, default=100, help="requests per contender and row")
     parser.add_argument("--detectors", type=int, nargs="+", default=[128, 256], metavar="PIXELS")
+    parser.add_argument("--seconds", type=int, default=3, help="of each of the turns under load (row 6)")
+    parser.add_argument("--gigabytes", type=float, default=20.0, help="of the sparse file (row 10)")
+    parser.add_argument("--starts", type=int, default=5, help="of each contender (row 13)")
     parser.add_argument("--name", help="of the results, behind the date; the commit by default")
     parser.add_argument("--dry", action="store_true", help="print only")
     options = parser.parse_args()
-    if options.rounds < 2:
-        parser.error("--rounds must be at least 2")
+    if options.rounds < 2 or options.starts < 1:
+        parser.error("--rounds must be at least 2, and --starts 1")
     return options
 
 

@@ -1,72 +1,31 @@
 """The contenders, each in a process of its own on loopback, under the same uvicorn.
 
-``python -m benchmarks.servers floor|naive SCAN DETECTOR POSITIONS`` prints its URL and serves.
+``python -m benchmarks.servers floor|naive SCAN`` (as JSON) prints its URL and serves.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
-import numpy as np
 import uvicorn
 
 from benchmarks.scan import CHAIN, TITLE, Scan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from starlette.requests import Request
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
 KEY = "benchmark"
 # hyperspy's own choice for a scan of this size would be smaller; pyxem's guide recommends tens of positions.
 NAIVE_CHUNK = 8
-
-
-def floor(scan: Scan) -> Any:
-    """Bare Starlette: bytes held in memory, and one route that runs the chain's functions on a frame."""
-    from starlette.applications import Starlette
-    from starlette.responses import Response
-    from starlette.routing import Route
-
-    from tiled_spyde.codecs import encode
-
-    frames = {position: scan.frame(*position) for position in scan.visited}
-    chain = functions(scan)
-    held: dict[tuple[str, int, int], bytes] = {}
-    for (y, x), frame in frames.items():
-        held["raw", y, x] = frame.tobytes()
-        held["zarr", y, x] = encode(frame)
-
-    def computed(y: int, x: int) -> np.ndarray:
-        frame: Any = frames[y, x]
-        for function, info in chain:
-            out = np.empty(info.signal_shape, info.dtype)
-            out[...] = function(frame)
-            frame = out
-        return frame
-
-    def position(request: Request) -> tuple[int, int]:
-        return request.path_params["y"], request.path_params["x"]
-
-    async def from_memory(request: Request) -> Response:
-        key = (request.path_params["kind"], *position(request))
-        if key not in held:
-            held[key] = computed(*position(request)).tobytes()
-        return Response(held[key], media_type="application/octet-stream")
-
-    async def compute(request: Request) -> Response:
-        return Response(computed(*position(request)).tobytes(), media_type="application/octet-stream")
-
-    return Starlette(
-        routes=[Route("/compute/{y:int}/{x:int}", compute), Route("/{kind}/{y:int}/{x:int}", from_memory)]
-    )
 
 
 def naive(scan: Scan) -> Any:
@@ -78,6 +37,8 @@ def naive(scan: Scan) -> Any:
     from tiled.adapters.mapping import MapAdapter
     from tiled.config import Authentication
     from tiled.server.app import build_app
+
+    from benchmarks.floor import functions
 
     dataset = h5py.File(scan.path)[f"Experiments/{TITLE}/data"]
     signal = Signal2D(da.from_array(dataset, chunks=(NAIVE_CHUNK, NAIVE_CHUNK, -1, -1))).as_lazy()
@@ -100,42 +61,65 @@ def naive(scan: Scan) -> Any:
     return build_app(tree, authentication=Authentication(single_user_api_key=KEY))
 
 
-def functions(scan: Scan) -> list[tuple[Any, Any]]:
-    """The functions of `CHAIN`, each with what it declares to give."""
-    from tiled_spyde.operations import build
-    from tiled_spyde.signals import Axis, SignalInfo
-
-    axes = tuple(Axis(name, scan.detector) for name in ("ky", "kx"))
-    info, chain = SignalInfo(axes, np.dtype(np.uint16)), []
-    for name, parameters in CHAIN:
-        operation = build(name, parameters)
-        chain.append((operation.function(info), operation.output(info)))
-        info = chain[-1][1]
-    return chain
-
-
 @contextmanager
 def running(kind: str, scan: Scan) -> Iterator[str]:
     """Start a contender (``floor``, ``naive`` or ``us``) and give its URL."""
-    own = ["-m", "benchmarks.servers", kind, str(scan.path), str(scan.detector), str(scan.positions)]
-    ours = ["-m", "tiled_spyde.cli", "serve", str(scan.path), "--port", "0", "--api-key", KEY]
+    own = [sys.executable, "-W", "ignore", "-m", "benchmarks.servers", kind, scan.to_json()]
+    ours = serve_command([scan.path], scan.path.parent / "state")
+    with serving(ours if kind == "us" else own) as (url, _):
+        yield url
+
+
+def serve_command(paths: Sequence[Path], state: Path, module: str = "tiled_spyde.cli") -> list[str]:
+    """The command that serves `paths` as people do, on a free port."""
+    command = [sys.executable, "-W", "ignore", "-m", module, "serve", *map(str, paths)]
+    return [*command, "--port", "0", "--api-key", KEY, "--state", str(state)]
+
+
+@contextmanager
+def serving(
+    command: Sequence[str], environment: Mapping[str, str] | None = None
+) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """Run a server until it is no longer needed: its URL, which it must print, and its process."""
     process = subprocess.Popen(
-        [sys.executable, "-W", "ignore", *(ours if kind == "us" else own)], stdout=subprocess.PIPE, text=True
+        command, stdout=subprocess.PIPE, text=True, env={**os.environ, **(environment or {})}
     )
     try:
-        yield _ready(process)
+        yield _ready(process), process
     finally:
         process.terminate()
-        process.wait(30)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+def make(url: str, tree: str, name: str, parent: str, operation: str, parameters: Mapping[str, Any]) -> None:
+    """Make one node."""
+    node = {"name": name, "parent": parent, "operation": operation, "parameters": parameters}
+    headers = {"Authorization": f"Apikey {KEY}"}
+    httpx.post(f"{url}/api/v1/nodes/{tree}", json=node, headers=headers, timeout=60).raise_for_status()
+
+
+def wait_for(url: str, path: str) -> None:
+    """Ask until a file is known: a server answers before it has looked through its folders."""
+    for _ in range(300):
+        answer = httpx.get(f"{url}{path}", headers={"Authorization": f"Apikey {KEY}"}, timeout=60)
+        if answer.status_code == 200:
+            return
+        time.sleep(0.1)
+    raise RuntimeError(f"{path} is not served: {answer.status_code} {answer.text[:200]}")
 
 
 def prepare_ours(url: str, scan: Scan) -> str:
     """Make the chain's nodes; return the path of the tree."""
     tree, parent = f"{scan.path.name}/{TITLE}", "root"
+    wait_for(url, f"/api/v1/metadata/{tree}/root")
     for name, parameters in CHAIN:
-        node = {"name": name, "parent": parent, "operation": name, "parameters": parameters}
-        headers = {"Authorization": f"Apikey {KEY}"}
-        httpx.post(f"{url}/api/v1/nodes/{tree}", json=node, headers=headers, timeout=60).raise_for_status()
+        make(url, tree, name, parent, name, parameters)
         parent = name
     return tree
 
@@ -155,11 +139,15 @@ def _answering(url: str) -> str:
 
 
 def main() -> None:
-    kind, path, detector, positions = sys.argv[1:]
-    app = {"floor": floor, "naive": naive}[kind](Scan(Path(path), int(detector), int(positions)))
+    kind, described = sys.argv[1:]
+    if kind == "floor":
+        from benchmarks.floor import app
+    else:
+        app = naive
+    built = app(Scan.from_json(described))
     listening = socket.create_server(("127.0.0.1", 0))
     print(f"http://127.0.0.1:{listening.getsockname()[1]}", flush=True)
-    uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False)).run(sockets=[listening])
+    uvicorn.Server(uvicorn.Config(built, log_level="warning", access_log=False)).run(sockets=[listening])
 
 
 if __name__ == "__main__":
