@@ -17,8 +17,8 @@ from tiled.structures.core import StructureFamily
 
 from tiled_spyde import codecs, metrics
 from tiled_spyde.access import FolderPolicy
-from tiled_spyde.cache import give_back_memory
 from tiled_spyde.bodies import Bodies
+from tiled_spyde.cache import give_back_memory
 from tiled_spyde.catalog import Catalog
 from tiled_spyde.collecting import spare_what_stays
 from tiled_spyde.database import Database
