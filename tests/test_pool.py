@@ -122,6 +122,20 @@ def test_many_frames_do_not_stop_a_tile_for_ever():
     assert 0 < first < second < len(log.ran) - 1
 
 
+def test_many_frames_and_a_tile_do_not_stop_what_is_ahead_for_ever():
+    log = Log()
+    with pool() as ours:
+        with blocked(ours):
+            asked = (("ahead", 2, AHEAD), ("tile", 20, BULK), ("frame", 200, LOOKED_AT))
+            futures = [
+                ours.submit(log.job(name, parts), Ticket(name, urgency)) for name, parts, urgency in asked
+            ]
+        for future in futures:
+            future.result(PATIENCE)
+    rest = log.ran[len(log.ran) - log.ran[::-1].index("ahead") :]
+    assert {"tile", "frame"} <= set(rest)
+
+
 def test_a_job_uses_all_workers():
     gate = Gate()
     with pool(3) as ours:
@@ -303,6 +317,64 @@ def test_the_first_failure_drops_the_rest_for_all():
                 future.result(PATIENCE)
         assert ours.submit(log.job("next"), Ticket()).result(PATIENCE) == "next"
     assert log.ran == ["next"]
+
+
+class TestAPartFails:
+    """While another part of the same job is at work."""
+
+    @contextmanager
+    def held(self):
+        """Keep who has failed from saying so, until the other one has ended."""
+        failed, release = threading.Event(), threading.Event()
+
+        class Held(Pool):
+            def _answer(self, job, error):
+                if error is not None:
+                    failed.set()
+                    assert release.wait(PATIENCE)
+                super()._answer(job, error)
+
+        ours, gate = Held(2), Gate()
+        try:
+            yield ours, gate, failed, release
+        finally:
+            gate.release.set()
+            release.set()
+            ours.close()
+
+    def test_nobody_is_given_what_the_others_have_made(self):
+        with self.held() as (ours, gate, failed, release):
+
+            def fails(claim):
+                gate.wait()
+                raise ZeroDivisionError
+
+            parts = iter([lambda claim: gate(Ticket()), fails])
+            future = ours.submit(Job(parts, lambda: "half of it"), Ticket())
+            assert failed.wait(PATIENCE)
+            gate.release.set()
+            until(lambda: ours.busy == 1)
+            assert not future.done()
+            release.set()
+            with pytest.raises(ZeroDivisionError):
+                future.result(PATIENCE)
+
+    def test_the_times_of_what_is_still_at_work_harm_nobody(self):
+        def fails(claim):
+            claim.add("read", 1.0)
+            raise ZeroDivisionError
+
+        job = Job(iter([fails]), lambda: None)
+
+        class Noting(Ticket):
+            def add(self, stage, seconds):
+                super().add(stage, seconds)
+                job.add(f"{stage} of another part", seconds)
+
+        with pool() as ours:
+            future = ours.submit(job, Noting())
+            with pytest.raises(ZeroDivisionError):
+                future.result(PATIENCE)
 
 
 def test_a_worker_that_asks_for_more_does_it_itself():

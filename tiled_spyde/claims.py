@@ -31,7 +31,7 @@ class Job(Ticket):
         Whether a part takes so long that a worker is kept for others meanwhile.
     """
 
-    __slots__ = ("_following", "_parts", "began", "key", "long", "requests", "result", "running")
+    __slots__ = ("_following", "_parts", "answered", "began", "key", "long", "requests", "result", "running")
 
     def __init__(self, parts: Iterator[Part], result: Callable[[], Any], long: bool = False) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class Job(Ticket):
         self.key: Hashable = None
         self.requests: list[Request] = []
         self.running = 0
-        self.began = False
+        self.began = self.answered = False
 
     @property
     def left(self) -> bool:

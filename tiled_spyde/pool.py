@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 # What takes longer in one part, in seconds, leaves a worker to what a person looks at.
 LONG = 0.1
-# Every so many parts the least urgent goes first: others wait longer for it, but nobody for ever.
+# Every so many parts something less urgent goes first: others wait longer for it, but nobody for ever.
 _TURN = 16
 # A worker without work ends after so many seconds; the next one costs 0.1 ms.
 _IDLE = 10.0
@@ -35,7 +35,8 @@ _ENDS = 10.0
 # One client has at most this part of the queue.
 _SHARE = 4
 _MOST_FIRST = tuple(map(int, Urgency))
-_LEAST_FIRST = _MOST_FIRST[::-1]
+# By turns, for either may be there all the time.
+_LEAST_FIRST = (_MOST_FIRST[::-1], (*_MOST_FIRST[1:], _MOST_FIRST[0]))
 _GONE = "Whoever asked for this has gone."
 _ENDING = "The server is ending. Try again in a moment."
 
@@ -228,7 +229,7 @@ class Pool:
                 part(job)
             except BaseException as raised:
                 error = answer_of(raised)
-            if self._ended(job, long, perf_counter() - begin) or error is not None:
+            if self._ended(job, long, perf_counter() - begin, error):
                 self._answer(job, error)
 
     def _next(self) -> tuple[Job, Part, bool] | None:
@@ -246,8 +247,8 @@ class Pool:
         return None
 
     def _take(self) -> tuple[Job, Part, bool] | None:
-        urgencies = _LEAST_FIRST if (self._taken + 1) % _TURN == 0 else _MOST_FIRST
-        for urgency in urgencies:
+        turn, others = divmod(self._taken + 1, _TURN)
+        for urgency in _MOST_FIRST if others else _LEAST_FIRST[turn % len(_LEAST_FIRST)]:
             for client, waiting in self._queues[urgency].items():
                 for request in waiting:
                     if self._may_begin(request.job, urgency):
@@ -277,16 +278,24 @@ class Pool:
             self._wake()
         return job, part, long
 
-    def _ended(self, job: Job, long: bool, seconds: float) -> bool:
-        """Say whether this was the last part of a job."""
+    def _ended(self, job: Job, long: bool, seconds: float, error: Exception | None) -> bool:
+        """Say whether a job is to be answered now: its last part has run, or the first one has failed.
+
+        True once for each job: of what other parts have made beside one that failed, nobody may be given anything.
+        """
         with self._lock:
             job.running -= 1
             self._long -= long
             job.long = job.long or seconds > LONG
-            last = not job.left and not job.running
-            if last:
-                self._forget(job)
-            return last
+            if job.answered or (error is None and (job.left or job.running)):
+                return False
+            job.answered = True
+            self._forget(job)
+            if error is not None:
+                job.drop()
+                for request in job.requests:
+                    self._unqueue(request)
+            return True
 
     def _answer(self, job: Job, error: Exception | None) -> None:
         """Give all who ask for a job its value, or the error that ended it."""
@@ -297,15 +306,12 @@ class Pool:
             except BaseException as raised:
                 error = answer_of(raised)
         with self._lock:
-            self._forget(job)
-            if error is not None:
-                job.drop()
-                for request in job.requests:
-                    self._unqueue(request)
             requests = list(job.requests)
         for request in requests:
             answer, failed = (None, error) if error else made(request, value)
-            for stage, seconds in job.timings.items():
+            for stage, seconds in tuple(
+                job.timings.items()
+            ):  # parts beside one that failed may be at work still
                 request.ticket.add(stage, seconds)
             with self._lock:
                 if not request.open:
