@@ -69,6 +69,22 @@ def test_until_a_process_is_there_the_thread_computes(tmp_path, monkeypatch):
     assert makers(tmp_path) == {os.getpid()}
 
 
+def test_what_a_process_cannot_import_the_thread_computes(tmp_path):
+    class Mine(Add):
+        """One that only this process knows."""
+
+    recipe = chain(Mine(amount=1, marks=str(tmp_path)))
+    with evaluating(workers=1) as ours:
+        before = children(ours)
+        for at in ((1, 2), (1, 3)):
+            np.testing.assert_array_equal(ours.read(recipe, at), recipe.root.reader.array[at] + 1)
+        assert (children(ours), ours.processes.lost) == (before, 0)
+        assert makers(tmp_path) == {os.getpid()}
+        np.testing.assert_array_equal(
+            ours.read(chain(Add(amount=2)), (1, 2)), recipe.root.reader.array[1, 2] + 2
+        )
+
+
 def test_consecutive_steps_go_in_one_trip_and_are_remembered(tmp_path):
     first = chain(build("gaussian_filter", {}), Add(amount=1, marks=str(tmp_path)))
     recipe = first.then(AddMore(amount=2, marks=str(tmp_path))).then(build("bin", {"x": 2}))

@@ -113,7 +113,7 @@ class Processes:
         Returns
         -------
         list of numpy.ndarray or None
-            What each step made, where that is wanted. None instead of all where no process is idle.
+            What each step made, where that is wanted. None instead of all where no process is idle or can do it.
 
         Raises
         ------
@@ -261,7 +261,7 @@ class _Child:
         back: Sequence[bool],
         claim: Ticket,
         deadline: float,
-    ) -> list[NDArray[Any] | None]:
+    ) -> list[NDArray[Any] | None] | None:
         """See `Processes.run`; raises EOFError or OSError where it has ended."""
         self._wire.send_bytes(json.dumps(self._said(steps, back)).encode())
         self._wire.send_bytes(_octets(np.ascontiguousarray(frame)))
@@ -270,7 +270,10 @@ class _Child:
             claim.check()
             if time.monotonic() > until:
                 raise errors.Busy(f"This took longer than {deadline:g} s and was ended. Ask for less.")
-        _raise(json.loads(self._wire.recv_bytes(_MOST_SAID)))
+        answer = json.loads(self._wire.recv_bytes(_MOST_SAID))
+        if "unknown" in answer:
+            return None
+        _raise(answer)
         made: list[NDArray[Any] | None] = []
         for step, wanted in zip(steps, back, strict=True):
             made.append(np.empty(step.info.signal_shape, step.info.dtype) if wanted else None)
@@ -362,8 +365,12 @@ def _answer(wire: Connection, known: dict[str, _Chain]) -> None:
     if "steps" in said:
         if said["first"]:
             known.clear()
-        known[said["key"]] = _Chain(said)
-    chain = known[said["key"]]
+        with suppress(Exception):  # its operations cannot be imported here: a thread computes it
+            known[said["key"]] = _Chain(said)
+    if (chain := known.get(said["key"])) is None:
+        wire.recv_bytes()
+        wire.send_bytes(b'{"unknown": true}')
+        return
     frame = np.empty(chain.below.signal_shape, chain.below.dtype)
     wire.recv_bytes_into(_octets(frame))
     step, back = "", []
