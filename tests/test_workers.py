@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -143,8 +144,38 @@ def test_one_that_is_killed_is_replaced_and_nobody_waits_for_it(scans, tmp_path)
                 )
 
 
+def test_where_no_process_can_be_started_the_others_serve_on(scans, tmp_path):
+    command = (
+        "serve",
+        str(scans),
+        "--state",
+        str(tmp_path),
+        "--workers",
+        "2",
+        "--port",
+        "0",
+        "--api-key",
+        "abc",
+    )
+    with started("tiled_spyde.cli", *command) as (parent, lines):
+        url = wait_for(lines, r"serves at (http://\S+)")[1]
+        with one_of_each(url, parent, 2) as each:
+            (victim, _), (_, lives) = each.items()
+            before = resource.prlimit(parent.pid, resource.RLIMIT_NOFILE)
+            resource.prlimit(parent.pid, resource.RLIMIT_NOFILE, (3, before[1]))
+            os.kill(victim, signal.SIGKILL)
+            wait_for(lines, "No server process can be started")
+            assert is_frame(lives.get(FRAME))
+            resource.prlimit(parent.pid, resource.RLIMIT_NOFILE, before)
+            until(lambda: len(children(parent.pid)) == 2)
+            assert is_frame(lives.get(FRAME))
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
-def test_all_end_with_the_parent(scans, tmp_path, number):
+def test_all_end_with_the_parent(scans, tmp_path, number, monkeypatch):
+    kept = tmp_path / "temporary"
+    kept.mkdir()
+    monkeypatch.setenv("TMPDIR", str(kept))
     with workers(2, scans / "line.hspy", state=tmp_path) as (parent, url):
         with one_of_each(url, parent, 2) as each:
             parent.send_signal(number)
@@ -152,6 +183,8 @@ def test_all_end_with_the_parent(scans, tmp_path, number):
         until(lambda: not any(map(is_alive, each)))
         with pytest.raises(httpx.TransportError), client(url) as one:
             one.get("/healthz")
+    if number != signal.SIGKILL:
+        assert not list(kept.glob("tiled-spyde-*"))
 
 
 def test_what_is_wrong_is_said_once(tmp_path):

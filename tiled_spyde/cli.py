@@ -8,6 +8,7 @@ import gc
 import os
 import re
 import secrets
+import signal
 import socket
 import subprocess
 import sys
@@ -122,7 +123,10 @@ def _serve(options: argparse.Namespace) -> int:
         from tiled_spyde.workers import supervise
 
         with shared():
-            return supervise(count, partial(_work, options, key, secrets.token_hex(32), count, listening))
+            status = supervise(count, partial(_work, options, key, secrets.token_hex(32), count, listening))
+        if status < 0:
+            signal.raise_signal(-status)  # as if it had not been caught; only now, for nothing follows it
+        return status
 
 
 def _work(

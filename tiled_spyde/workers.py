@@ -38,7 +38,7 @@ class _Worker:
 
 
 def supervise(count: int, work: Work) -> int:
-    """Run `work` in `count` processes until a signal says to end; returns the exit status.
+    """Run `work` in `count` processes until a signal says to end; returns the exit status, or minus that signal.
 
     The others are started when the first one serves: so what is wrong with a configuration is said once.
 
@@ -68,8 +68,7 @@ class _Supervisor:
                     self._wait(caught.woken)
             finally:
                 self._end(caught)
-        signal.raise_signal(received)  # as if it had not been caught
-        return 0
+        return -received
 
     def _look(self) -> int | None:
         """Start what is due; returns the exit status where nothing will ever serve."""
@@ -81,7 +80,7 @@ class _Supervisor:
         if self._served:
             for worker in self._workers:
                 if worker.process is None and worker.due <= time.monotonic():
-                    self._start(worker)
+                    self._start_again(worker)
         return None
 
     def _wait(self, woken: int) -> None:
@@ -98,18 +97,28 @@ class _Supervisor:
                     worker.ready = None
 
     def _start(self, worker: _Worker, first: bool = False) -> None:
-        worker.ready, theirs = self._context.Pipe(duplex=False)
-        worker.began = time.monotonic()
-        worker.process = self._context.Process(target=_run, args=(self._work, first, theirs))
-        worker.process.start()
-        theirs.close()
+        ready, theirs = self._context.Pipe(duplex=False)
+        with theirs:
+            worker.began = time.monotonic()
+            process = self._context.Process(target=_run, args=(self._work, first, theirs))
+            process.start()
+        worker.process, worker.ready = process, ready
+
+    def _start_again(self, worker: _Worker) -> None:
+        """Start a successor; where the system has no room for one now, the others serve on."""
+        try:
+            self._start(worker)
+        except OSError as error:
+            worker.deaths += 1
+            logger.warning(
+                "No server process can be started (%s); trying again in %g s.", error, _put_off(worker)
+            )
 
     def _bury(self, worker: _Worker) -> None:
         """Note a death, and when there is to be a successor: at once, then ever later."""
         lived = time.monotonic() - worker.began
         worker.deaths = 1 if lived > _GOOD_LIFE else worker.deaths + 1
-        pause = min(2.0 ** (worker.deaths - 1) / 2, _LONGEST_PAUSE) if worker.deaths > 1 else 0.0
-        worker.due = time.monotonic() + pause
+        pause = _put_off(worker)
         logger.warning(
             "The server process %d ended (%s); another one is started in %g s.",
             worker.process.pid,
@@ -135,6 +144,14 @@ class _Supervisor:
             wait([process.sentinel for process in processes if process.is_alive()], timeout=0.2)
         for process in processes:
             process.join()
+
+
+def _put_off(worker: _Worker) -> float:
+    """Set when a worker is due, and return in how many seconds."""
+    # Of many deaths the power would be more than a float holds.
+    pause = min(2.0 ** min(worker.deaths - 1, 10) / 2, _LONGEST_PAUSE) if worker.deaths > 1 else 0.0
+    worker.due = time.monotonic() + pause
+    return pause
 
 
 @dataclass
