@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import sqlite3
 from contextlib import closing, contextmanager
 
@@ -50,6 +51,15 @@ def test_only_one_has_its_turn_and_all_hear_of_it(tmp_path):
     assert not Turn(tmp_path / "turn").take()
     second.give_back()
     assert not (tmp_path / "turn").exists()
+
+
+def test_where_a_file_system_has_no_locks_everybody_has_a_turn(tmp_path, monkeypatch):
+    def has_none(file, how):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", has_none)
+    assert Turn(tmp_path / "turn").take()
+    assert Turn(tmp_path / "turn").take()
 
 
 def test_where_no_file_can_be_made_everybody_has_a_turn(tmp_path):

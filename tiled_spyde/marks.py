@@ -53,8 +53,10 @@ class Turn:
             return True  # nobody can tell anybody anything
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             return False
+        except OSError:
+            return True  # a file system without locks: as without a file
         return self._is_there()  # and not one that was just given back
 
     def give_back(self) -> None:
