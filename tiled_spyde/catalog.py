@@ -7,23 +7,22 @@ durable, the snapshot is replaced.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from tiled_spyde import prepared, records
-from tiled_spyde.errors import NotFound, SpydeError, StorageFull, Unavailable, Unusable
+from tiled_spyde.errors import NotFound, StorageFull, Unavailable, Unusable
 from tiled_spyde.moves import changed_trees
 from tiled_spyde.operations import build
 from tiled_spyde.records import Remembered, Stored, StoredTree
-from tiled_spyde.snapshot import Address, Calibration, Folder, Served, SourceFile, changed
+from tiled_spyde.snapshot import Address, Calibration, Folder, Known, Served, SourceFile, changed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from sqlalchemy.engine import Connection
 
@@ -97,7 +96,7 @@ class Catalog:
     @property
     def known(self) -> Mapping[Path, Source]:
         """What the index remembers below the served folders; a source is parsed when it is asked for."""
-        return _Known(self._files)
+        return Known(self._files)
 
     def entry(self, path: Address) -> Folder | SourceFile | None:
         """Return what is at ``(folders…, file)``; None where there is nothing."""
@@ -343,19 +342,11 @@ class Catalog:
                 continue
             try:
                 for wanted in self._prepared[address]:
-                    self._make_one(address, wanted)
+                    prepared.make(self.add_node, address, wanted)
             except (Unavailable, StorageFull) as error:
                 logger.warning("Prepared nodes of %s are made later: %s", "/".join(address), error)
                 return
             self._due.discard(address)
-
-    def _make_one(self, address: Address, wanted: prepared.PreparedNode) -> None:
-        try:
-            self.add_node(address, **wanted.model_dump(), by=prepared.BY)
-        except (Unavailable, StorageFull):
-            raise
-        except SpydeError as error:
-            logger.warning("A prepared node of %s is not made: %s", "/".join(address), error)
 
     # In memory.
 
@@ -404,19 +395,3 @@ class Catalog:
     def _served_at(self, path: Path) -> Served | None:
         """Return the innermost served folder that `path` lies in."""
         return next((place for place in self._served if place.holds(path)), None)
-
-
-class _Known(Mapping[Path, "Source"]):
-    """Sources by path, each parsed when it is asked for; who asks shares what the file has then."""
-
-    def __init__(self, files: Mapping[Path, SourceFile]) -> None:
-        self._files = dict(files)
-
-    def __getitem__(self, path: Path) -> Source:
-        return self._files[path].source
-
-    def __iter__(self) -> Iterator[Path]:
-        return iter(self._files)
-
-    def __len__(self) -> int:
-        return len(self._files)

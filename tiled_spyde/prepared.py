@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from tiled_spyde.errors import InvalidOperation, SpydeError
+from tiled_spyde.errors import InvalidOperation, SpydeError, StorageFull, Unavailable
 from tiled_spyde.operations import build
 from tiled_spyde.operations.base import Strict
 from tiled_spyde.tree import ROOT, as_text, check_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+logger = logging.getLogger(__name__)
 
 # Who has made the nodes that a configuration names.
 BY = "configuration"
@@ -49,6 +52,22 @@ def checked(
     return {
         tuple(str(at).strip("/").split("/")): _checked_nodes(str(at), nodes) for at, nodes in trees.items()
     }
+
+
+def make(add_node: Callable[..., Any], address: tuple[str, ...], wanted: PreparedNode) -> None:
+    """Make a node with `Catalog.add_node`, or say why that cannot be.
+
+    Raises
+    ------
+    Unavailable, StorageFull
+        It can be made later.
+    """
+    try:
+        add_node(address, **wanted.model_dump(), by=BY)
+    except (Unavailable, StorageFull):
+        raise
+    except SpydeError as error:
+        logger.warning("A prepared node of %s is not made: %s", "/".join(address), error)
 
 
 def _checked_nodes(address: str, nodes: Any) -> tuple[PreparedNode, ...]:

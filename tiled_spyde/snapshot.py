@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -147,3 +147,19 @@ def changed(folder: Folder, changes: Iterable[tuple[Address, SourceFile | None]]
             del entries[name]
     same_names = entries.keys() == folder.entries.keys()
     return Folder(entries if same_names else dict(sorted(entries.items())))
+
+
+class Known(Mapping[Path, "Source"]):
+    """Sources by path, each parsed when it is asked for; who asks shares what the file has then."""
+
+    def __init__(self, files: Mapping[Path, SourceFile]) -> None:
+        self._files = dict(files)
+
+    def __getitem__(self, path: Path) -> Source:
+        return self._files[path].source
+
+    def __iter__(self) -> Iterator[Path]:
+        return iter(self._files)
+
+    def __len__(self) -> int:
+        return len(self._files)
