@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from itertools import product
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tiled_spyde.slices import blocks, grids, index_of, numbers_of, strides_of
+from tiled_spyde.slices import blocks, cells, grids, index_of, numbers_of, place_in, strides_of
 
 SHAPES = st.lists(st.integers(1, 6), min_size=1, max_size=3).map(tuple)
 
@@ -60,3 +62,23 @@ def test_numbers_count_in_array_order(shape, data):
     assert index_of(int(number), shape) == index
     taken = tuple(range(i, size) for i, size in zip(index, shape, strict=True))
     assert numbers_of(taken, shape).tolist() == [np.ravel_multi_index(at, shape) for at in product(*taken)]
+
+
+@pytest.mark.parametrize("together", [(1, 1), (4, 4), (5, 3), (40, 1), (1, 40)])
+@pytest.mark.parametrize(
+    "grid", [(range(12), range(40)), (range(3, 12, 2), range(5, 40, 7)), (range(1), range(9))]
+)
+@pytest.mark.parametrize("most", [1, 16, 100, 10_000])
+def test_cells_take_all_positions_once_and_share_nothing_that_is_stored_together(together, grid, most):
+    found = list(cells(grid, together, most))
+    whole = np.zeros(tuple(map(len, grid)), int)
+    for cell in found:
+        whole[place_in(grid, cell)] += 1
+        assert all(
+            taken[where] == part for taken, where, part in zip(grid, place_in(grid, cell), cell, strict=True)
+        )
+    assert (whole == 1).all()
+    stored = [{(y // together[0], x // together[1]) for y, x in product(*cell)} for cell in found]
+    assert sum(map(len, stored)) == len(set().union(*stored))
+    several = [math.prod(map(len, cell)) for cell, of in zip(found, stored, strict=True) if len(of) > 1]
+    assert max(several, default=0) <= most

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -59,8 +59,9 @@ class Selection:
     def __iter__(self) -> Iterator[int | slice]:
         """Yield what `of` would resolve to this."""
         for taken, kept in zip(self.ranges, self.kept, strict=True):
-            stop = None if taken.stop < 0 else taken.stop
-            yield slice(taken.start, stop, taken.step) if kept else taken.start
+            # One that goes down ends before the first index, or begins there and is empty.
+            stop = 0 if not taken else None if taken.stop < 0 else taken.stop
+            yield slice(taken.start if taken else 0, stop, taken.step) if kept else taken.start
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -161,6 +162,43 @@ def _runs(values: NDArray[Any]) -> Iterator[range]:
         step = int(steps[first]) if last > first else 1
         yield range(int(values[first]), int(values[last]) + 1, step)
         first = last + 1
+
+
+def cells(grid: Grid, together: tuple[int, ...], most: int) -> Iterator[Grid]:
+    """Split `grid` along the borders of what is stored together.
+
+    Parameters
+    ----------
+    grid : tuple of range
+        Rising.
+    together : tuple of int
+        How many positions along each axis are stored together.
+    most : int
+        As long as there are not more positions in it, a cell has several of these.
+    """
+    sizes = list(together)
+    counts = [min(len(taken), -(-size // taken.step)) for size, taken in zip(together, grid, strict=True)]
+    for axis in reversed(range(len(grid))):
+        more = max(1, min(most // math.prod(counts), -(-len(grid[axis]) // counts[axis])))
+        sizes[axis] *= more
+        counts[axis] *= more
+    yield from product(*map(_within_borders, grid, sizes))
+
+
+def _within_borders(taken: range, size: int) -> list[range]:
+    parts, start = [], 0
+    while start < len(taken):
+        border = (taken[start] // size + 1) * size
+        end = -(-(border - taken.start) // taken.step)
+        parts.append(taken[start:end])
+        start = end
+    return parts
+
+
+def place_in(grid: Grid, block: Grid) -> Region:
+    """Return where a block of `grid` is in an array with one element for each position of it."""
+    starts = [taken.index(part[0]) for taken, part in zip(grid, block, strict=True)]
+    return tuple(slice(start, start + len(part)) for start, part in zip(starts, block, strict=True))
 
 
 def blocks(grid: Grid, most: int) -> Iterator[Grid]:
