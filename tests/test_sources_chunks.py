@@ -149,6 +149,20 @@ def test_a_damaged_chunk_is_an_error_that_names_the_frame(damage, tmp_path):
     assert reader.read((1, 3)).shape == (8, 10)
 
 
+@pytest.mark.parametrize("size", [10, 8 * 10 * 2 - 2, 8 * 10 * 2 + 2])
+def test_a_blosc_chunk_that_holds_another_size_gives_nothing_of_the_memory(size, tmp_path):
+    from numcodecs import Blosc
+
+    data = write.placed(SHAPE, "u2")
+    path = write.write_hspy(tmp_path / "a.hspy", data, 2, chunks=(1, 1, 8, 10), **blosc())
+    with h5py.File(path, "a") as file:
+        file[DATA].id.write_direct_chunk((1, 2, 0, 0), Blosc().encode(bytes(size)))
+    reader = open_source(path)[0].reader
+    with pytest.raises(SourceError, match=r"frame \(1, 2\) of a.hspy: a chunk that holds .* damaged"):
+        reader.read((1, 2))
+    np.testing.assert_array_equal(reader.read((1, 3)), data[1, 3])
+
+
 @pytest.mark.parametrize("name", ["shuffled gzip", "lzf", "blosc"])
 def test_each_chunk_of_hdf5_is_decoded_once_for_all_who_read(name, tmp_path, monkeypatch):
     reader = opened(tmp_path, **STORED[name]())

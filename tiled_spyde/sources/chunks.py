@@ -104,6 +104,10 @@ class Stored:
         return data
 
 
+class _DamagedError(Exception):
+    """Whatever HDF5 makes of this chunk is not what was written."""
+
+
 def _unfiltered(kind: int, element: int, data: Any, size: int) -> Any:
     """Undo one filter on a chunk of `size` bytes; raises whatever where it cannot have been applied to one."""
     if kind == _DEFLATE:
@@ -121,9 +125,12 @@ def _unfiltered(kind: int, element: int, data: Any, size: int) -> Any:
         return made
     from numcodecs import blosc
 
-    # Its decoder goes by what the frame says of its own size.
-    if len(data) < 16 or int.from_bytes(bytes(data[12:16]), "little") != len(data):
+    # Its decoder goes by what the frame says of its own sizes, and leaves the rest of `made` as it is; so does HDF5's.
+    holds, packed_size = (int.from_bytes(bytes(data[at : at + 4]), "little") for at in (4, 12))
+    if len(data) < 16 or packed_size != len(data):
         raise ValueError("a Blosc frame that is cut off")
+    if holds != size:
+        raise _DamagedError(f"a chunk that holds {holds} bytes instead of {size}")
     blosc.decompress(data, made)
     return made
 
@@ -190,9 +197,8 @@ class _InChunks(RawFrames):
             within = within * one + i % one
         return offset + within * self._pitch
 
-    def _line(self, line: Index, wanted: range, region: Region) -> NDArray[Any]:
-        # What lies between two frames is not known.
-        return np.stack([self.read((*line, i) if self._navigation_shape else (), region) for i in wanted])
+    def _line(self, line: Index, wanted: range, region: Region, read: NDArray[Any]) -> None:
+        self._one_by_one(line, wanted, region, read)  # what lies between two frames is not known
 
     def _fill(self, block: NDArray[Any], start: int, index: Index, flags: int = 0) -> None:
         if start < 0:
@@ -252,7 +258,7 @@ class Hdf5Frames(ArrayFrames):
         if self._stored is not None:
             try:
                 return self._stored.decoded(numbers)
-            except SourceError:
+            except (SourceError, _DamagedError):
                 raise
             except Exception as error:
                 # HDF5 does not notice where a chunk unpacks to more or less than it should be.
