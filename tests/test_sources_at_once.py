@@ -110,6 +110,7 @@ def test_at_once_is_what_reading_gives_or_nothing(name, tmp_path):
 def test_what_would_wait_is_left_to_those_who_can(code, tmp_path, monkeypatch):
     (root,) = open_source(PLACED["mrc"](tmp_path))
     preadv, asked = os.preadv, []
+    assert root.reader.read_at_once((1,)) is None, "nobody knows yet whether opening it takes long"
 
     def waits(descriptor, buffers, offset, flags=0):
         asked.append(flags)
@@ -119,12 +120,38 @@ def test_what_would_wait_is_left_to_those_who_can(code, tmp_path, monkeypatch):
 
     monkeypatch.setattr(raw, "_NO_WAIT", 8)
     monkeypatch.setattr(os, "preadv", waits)
+    assert root.reader.read((1,)).any()
+    assert [flags for flags in asked if flags] == [8]
     assert root.reader.read_at_once((1,)) is None
     assert root.reader.read_at_once((1,)) is None
-    assert len(asked) == (2 if code == errno.EAGAIN else 1), (
+    assert len([flags for flags in asked if flags]) == (3 if code == errno.EAGAIN else 1), (
         "a file system that cannot say is not asked again"
     )
-    assert root.reader.read((1,)).any()
+
+
+@pytest.mark.parametrize("name", ["mrc", "hspy, a chunk a frame", "hspy, packed", "zspy"])
+def test_nothing_is_opened_or_looked_at_where_that_may_take_long(name, tmp_path, monkeypatch):
+    """A network drive that is gone holds up whoever asks it for anything: not the event loop."""
+
+    def cannot_say(descriptor, buffers, offset, flags=0, preadv=os.preadv):
+        if flags:
+            raise OSError(errno.EOPNOTSUPP, "")
+        return preadv(descriptor, buffers, offset)
+
+    monkeypatch.setattr(os, "preadv", cannot_say)
+    monkeypatch.setattr(os, "RWF_NOWAIT", 8, raising=False)
+    (root,) = Source.at((PLACED | DECODED)[name](tmp_path)).roots
+    root.reader.read(last(root))
+    touched = []
+
+    def noted(call):
+        return lambda *arguments, **named: touched.append(call) or call(*arguments, **named)
+
+    with monkeypatch.context() as noting:
+        noting.setattr(os, "open", noted(os.open))
+        noting.setattr(os, "stat", noted(os.stat))
+        found = root.reader.read_at_once(last(root))
+    assert (found, touched) == (None, [])
 
 
 def test_a_large_frame_is_left_to_those_who_have_time(tmp_path):

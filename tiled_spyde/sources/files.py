@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from dataclasses import dataclass
@@ -136,6 +137,23 @@ class File:
             return got
         finally:
             os.close(descriptor)
+
+    def is_prompt(self) -> bool:
+        """Whether its file system can say what is in memory.
+
+        One that cannot is mostly one of a network: there, also opening a file or asking for its times may take long.
+        To be called where waiting harms nobody.
+        """
+        if not (no_wait := getattr(os, "RWF_NOWAIT", 0)):
+            return False
+        descriptor = self.open()
+        try:
+            os.preadv(descriptor, [bytearray(1)], 0, no_wait)
+        except OSError as error:
+            return error.errno == errno.EAGAIN
+        finally:
+            os.close(descriptor)
+        return True
 
     def changed(self, what: str) -> SourceChanged:
         """Return the error to raise when this file `what` ("is gone")."""
