@@ -10,6 +10,21 @@ import pytest
 from tiled_spyde.cache import Cache, DenseMap
 
 
+def test_what_is_needed_for_a_while_takes_the_place_of_others():
+    cache = Cache(10_000)
+    for number in range(9):
+        cache.put(number, bytes(500))
+    with cache.room(6000):
+        assert cache.size <= 10_000
+        assert len(cache) == 3
+        assert cache.peek(8) is not None
+        with cache.room(1 << 40):
+            assert len(cache) == 0
+    assert cache.size == 0
+    cache.put("later", bytes(5000))
+    assert len(cache) == 1
+
+
 def test_the_bound_holds_and_the_oldest_goes_first():
     cache = Cache(2 * (40 + 512))
     for name in "abc":

@@ -7,6 +7,7 @@ import math
 import sys
 from collections import OrderedDict
 from concurrent.futures import Future
+from contextlib import contextmanager
 from functools import wraps
 from threading import Condition, Lock
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -15,7 +16,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Callable, Hashable, Iterator
 
     from numpy.typing import NDArray
 
@@ -72,7 +73,7 @@ class Cache:
     Attributes
     ----------
     size : int
-        Bytes held.
+        Bytes held, and needed for a while.
     hits, misses, evictions : int
         How often a value was held (or being computed), was computed, and was dropped for another.
     """
@@ -129,6 +130,18 @@ class Cache:
         with self._lock:
             self._hold(key, value)
 
+    @contextmanager
+    def room(self, nbytes: int) -> Iterator[None]:
+        """Count memory that is needed for a while as held: what is remembered makes room for it."""
+        with self._lock:
+            self.size += nbytes
+            self._drop()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.size -= nbytes
+
     def bound(self, limit: int) -> None:
         """Hold at most `limit` bytes from now on."""
         with self._lock:
@@ -166,7 +179,7 @@ class Cache:
         self._drop()
 
     def _drop(self) -> None:
-        while self.size > self.limit:
+        while self.size > self.limit and self._held:
             _, dropped = self._held.popitem(last=False)
             self.size -= _cost(dropped)
             self.evictions += 1

@@ -23,7 +23,7 @@ from tiled_spyde.frames import Frames
 from tiled_spyde.pool import LONG, Pool
 from tiled_spyde.processes import Processes
 from tiled_spyde.signals import RegionReader
-from tiled_spyde.slices import Selection, as_slice, blocks, shape_of
+from tiled_spyde.slices import Selection, as_slice, blocks, cells, place_in, shape_of
 from tiled_spyde.tickets import TICKET, Ticket, Urgency
 
 if TYPE_CHECKING:
@@ -43,6 +43,9 @@ _WORTH_SHARING = 5e-3
 # Positions are read together up to so many bytes, and so many positions where frames are tiny.
 _TOGETHER_BYTES = 8 * 2**20
 _TOGETHER = 65_536
+# What is stored together is decoded together, as far as it makes parts of no more bytes and no more seconds.
+_STORED_TOGETHER_BYTES = 32 * 2**20
+_STORED_TOGETHER_SECONDS = 0.1
 # Reading from a root, for estimates only: for a read, and for each byte of it, in seconds.
 _READ_SECONDS = 50e-6
 _READ_SECONDS_PER_BYTE = 0.5e-9
@@ -251,9 +254,8 @@ class Evaluator:
 
             dense.read(tuple(map(as_slice, block)), compute)
 
-        most = self._positions_at_once(recipe, count, (), seconds)
-        together = [taken] if most >= count else blocks(taken, most)
-        parts: Iterator[Part] = (partial(fill, block) for block in together)
+        blocks_of_it = self._blocks(recipe, taken, count, (), seconds)
+        parts: Iterator[Part] = (partial(fill, block) for block in blocks_of_it)
         return _Work(parts, lambda: dense.values[part].copy(), count, seconds)
 
     def _tile(self, recipe: Recipe, positions: Grid, region: Region) -> _Work:
@@ -273,29 +275,41 @@ class Evaluator:
 
             return _Work(iter((frame,)), made.pop, count, seconds)
 
-        most = self._positions_at_once(recipe, count, region, seconds)
-
-        def fill(block: Grid, start: int, claim: Ticket) -> None:
-            frames = self._frames.block(recipe, block, region, claim)
-            frames = frames.reshape(-1, *shape_of(region))
-            made[0][start : start + len(frames)] = frames
+        def fill(block: Grid, claim: Ticket) -> None:
+            made[0][place_in(positions, block)] = self._frames.block(recipe, block, region, claim)
 
         def parts() -> Iterator[Part]:
-            made.append(np.empty((count, *shape_of(region)), info.dtype))
-            start = 0
-            for block in blocks(positions, most):
-                yield partial(fill, block, start)
-                start += math.prod(map(len, block))
+            made.append(np.empty((*map(len, positions), *shape_of(region)), info.dtype))
+            for block in self._blocks(recipe, positions, count, region, seconds):
+                yield partial(fill, block)
 
         return _Work(parts(), made.pop, count, seconds)
 
-    def _positions_at_once(self, recipe: Recipe, count: int, region: Region, seconds: float) -> int:
-        """How many positions make a part: some milliseconds, a few MB, and enough parts for all threads."""
+    def _blocks(
+        self, recipe: Recipe, positions: Grid, count: int, region: Region, seconds: float
+    ) -> Iterator[Grid]:
+        """Split `positions`, of which `count` are to be computed, into parts.
+
+        Each has some milliseconds and a few MB, and there are enough of them for all threads. They follow the borders
+        of what is stored together, so that two of them rarely decode the same.
+        """
         pixels = math.prod(shape_of(region)) if recipe.stored else math.prod(recipe.root.info.signal_shape)
         size = max(1, pixels * recipe.root.info.dtype.itemsize)
         share = -(-count // self.pool.workers) if seconds >= _WORTH_SHARING else count
         part = int(_PART_SECONDS * count / seconds)
-        return max(1, min(share, part, _TOGETHER_BYTES // size, _TOGETHER))
+        most = max(1, min(share, part, _TOGETHER_BYTES // size, _TOGETHER))
+        if most >= count:
+            yield positions
+            return
+        if recipe.rearranged or not recipe.root.together:
+            yield from blocks(positions, most)
+            return
+        longest = max(
+            most, min(_STORED_TOGETHER_BYTES // size, int(_STORED_TOGETHER_SECONDS * count / seconds))
+        )
+        for cell in cells(positions, recipe.root.together, most):
+            whole = math.prod(map(len, cell)) <= longest
+            yield from (cell,) if whole else blocks(cell, most)
 
     def _refuse_beyond(self, positions: int, recipe: Recipe, size: int) -> float:
         """Return the estimated seconds on one core; refuse more than the limit. `size`: bytes read a position."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -74,17 +75,22 @@ class Frames:
 
         They are not remembered: they would drive out what people look at.
         """
-        begin = perf_counter()
-        below = _stored_frames(recipe, positions, region if recipe.stored else ())
-        claim.add("read", perf_counter() - begin)
-        if recipe.stored:
-            return below
         counts = tuple(map(len, positions))
-        out = np.empty(counts + shape_of(region), recipe.info.dtype)
-        for cell in np.ndindex(counts):
-            index = tuple(taken[i] for taken, i in zip(positions, cell, strict=True))
-            out[cell] = self._frame(recipe, index, claim, keep=False, below=below[(*cell, ...)])[region]
-        return out
+        if recipe.stored:
+            size = math.prod(counts + shape_of(region)) * recipe.info.dtype.itemsize
+        else:
+            size = math.prod(counts) * recipe.root_frame_bytes
+        with self._cache.room(size):
+            begin = perf_counter()
+            below = _stored_frames(recipe, positions, region if recipe.stored else ())
+            claim.add("read", perf_counter() - begin)
+            if recipe.stored:
+                return below
+            out = np.empty(counts + shape_of(region), recipe.info.dtype)
+            for cell in np.ndindex(counts):
+                index = tuple(taken[i] for taken, i in zip(positions, cell, strict=True))
+                out[cell] = self._frame(recipe, index, claim, keep=False, below=below[(*cell, ...)])[region]
+            return out
 
     def _read(self, recipe: Recipe, index: Index, region: Region, claim: Ticket) -> NDArray[Any]:
         begin = perf_counter()
@@ -147,7 +153,7 @@ class Frames:
     ) -> NDArray[Any] | None:
         """Return a frame from another process, where all steps that hold the lock are done in one go.
 
-        None where all processes are busy after all.
+        None where all processes are busy after all, or cannot do it.
         """
         steps, parent = [recipe], recipe.parent
         while parent is not None and parent.operation is not None and parent.operation.holds_lock:

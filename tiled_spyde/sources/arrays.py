@@ -50,6 +50,7 @@ class ArrayFrames:
         self._navigate = tuple(navigate)
         self._info = info
         self._layout: Layout | None = None  # of the chunks that are remembered, once it is known
+        self._prompt: bool | None = None  # whether looking for changes takes no time; once it is known
 
     @cached_property
     def _key(self) -> tuple[str, str]:
@@ -65,7 +66,11 @@ class ArrayFrames:
     def read_at_once(self, index: Index, region: Region = ()) -> NDArray[Any] | None:
         """Return what `read` does if it is decoded already; see `tiled_spyde.signals.PromptReader`."""
         shape = [len(range(cut.start, cut.stop, cut.step)) for cut in region] or self._info.signal_shape
-        if len(self._files) > _FEW_FILES or math.prod(shape) * self._info.dtype.itemsize > AT_ONCE:
+        if (
+            not self._prompt
+            or len(self._files) > _FEW_FILES
+            or math.prod(shape) * self._info.dtype.itemsize > AT_ONCE
+        ):
             return None
         part = self._part(index, region, self._peek)
         if part is None:
@@ -81,6 +86,8 @@ class ArrayFrames:
 
     def _checked(self, at: Index | Region, region: Region, what: str) -> NDArray[Any]:
         self._check()
+        if self._prompt is None:
+            self._prompt = all(file.folder or file.is_prompt() for file in self._files[:_FEW_FILES])
         try:
             part = self._part(at, region)
         except (MemoryError, SourceError):
@@ -92,7 +99,9 @@ class ArrayFrames:
                 "The file is truncated or damaged: copy it again."
             ) from error
         self._check()
-        return np.array(part, self._info.dtype, order="C")
+        # What is put together for this call is nobody else's; many MB where it is a part of a scan.
+        shared = getattr(part, "base", self) is not None
+        return np.array(part, self._info.dtype, order="C", copy=True if shared else None)
 
     def _check(self) -> None:
         for file in self._files:
@@ -109,7 +118,8 @@ class ArrayFrames:
         )
         if part is None or len(part.shape) < len(self._navigate):  # one frame: no navigation axis is left
             return part
-        return part.transpose(sorted(range(part.ndim), key=lambda axis: not self._navigate[axis]))
+        order = sorted(range(part.ndim), key=lambda axis: not self._navigate[axis])
+        return part if order == list(range(part.ndim)) else part.transpose(order)
 
     def _slice(self, selection: Selection) -> Any:
         raise NotImplementedError

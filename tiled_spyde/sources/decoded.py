@@ -72,7 +72,7 @@ class DecodedFrames(ArrayFrames):
         lazy = _loaded(self._files, self._load)[self._number]
         layout = Layout.of(lazy.chunks, lazy.dtype)
         if is_mapped(lazy) or not layout.fits():
-            return self._computed(lazy[selection])
+            return self._computed(lazy[selection]).copy()  # dask may give an array that it keeps
         self._layout = layout
         return assembled(self._key, layout, selection, lambda at: self._computed(lazy.blocks[at]))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import unicodedata
@@ -124,6 +125,7 @@ def _root(path: Path, number: int, found: Found, bounds: Bounds) -> Root:
         lazy_array=partial(dask_array, reader, described.info)
         if by_frame
         else partial(_asked_again, later, number, described),
+        together=() if by_frame else _together(data, described.navigate),
     )
 
 
@@ -146,6 +148,17 @@ def _reader(
     reader = DecodedFrames(files, later, number, navigate, info, later.bounds)
     reader.hold(data)
     return reader
+
+
+def _together(data: Any, navigate: Sequence[bool]) -> tuple[int, ...]:
+    """Return how many positions along each navigation axis are in one chunk of `data`; empty where one is."""
+    beneath = array_beneath(data)
+    chunks = getattr(data if beneath is None else beneath, "chunks", None)
+    if chunks is None or len(chunks) != len(navigate):
+        return ()
+    sizes = [one if isinstance(one, int) else max(one) for one in chunks]  # dask says the size of each
+    found = tuple(size for size, axis in zip(sizes, navigate, strict=True) if axis)
+    return found if math.prod(found) > 1 else ()
 
 
 @dataclass(frozen=True)

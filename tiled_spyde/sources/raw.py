@@ -16,6 +16,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from tiled_spyde.errors import SourceError
+from tiled_spyde.slices import shape_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,9 +26,9 @@ if TYPE_CHECKING:
 
 
 # A part of a frame takes no more memory than this on the way, whatever lies between its rows.
-_SPAN = 64 * 2**20
-# Frames that are no larger than this are read together with what lies between them.
-_SMALL = 1 << 20
+_SPAN = 16 * 2**20
+# What lies between two parts that are wanted is read too up to so many bytes: one more read takes longer.
+_BETWEEN = 64 << 10
 # Copying more than this takes too long for those who may not be held up.
 AT_ONCE = 1 << 20
 _NO_WAIT: int = getattr(os, "RWF_NOWAIT", 0)
@@ -90,10 +91,12 @@ class RawFrames:
         self._signal_shape = info.signal_shape or (1,)
         self._row = math.prod(self._signal_shape[1:]) * info.dtype.itemsize
         self._pitch = info.frame_bytes + place.gap
-        self._prompt = _NO_WAIT != 0
+        self._prompt: bool | None = None  # nobody has asked yet
 
     def read(self, index: Index, region: Region = ()) -> NDArray[Any]:
         """Return ``frame[region]`` at `index`; see `tiled_spyde.signals.FrameReader`."""
+        if self._prompt is None:
+            self._prompt = self._file.is_prompt()
         wanted = range(self._signal_shape[0])[region[0]] if region else range(self._signal_shape[0])
         together = max(1, _SPAN // max(1, self._row * wanted.step))
         if len(wanted) <= together:
@@ -104,7 +107,10 @@ class RawFrames:
         return np.concatenate(parts)
 
     def read_at_once(self, index: Index, region: Region = ()) -> NDArray[Any] | None:
-        """Return what `read` does if it is in memory already; see `tiled_spyde.signals.PromptReader`."""
+        """Return what `read` does if it is in memory already; see `tiled_spyde.signals.PromptReader`.
+
+        Never before anything was read: only then is it known whether opening the file may take long.
+        """
         rows = self._stored_rows(region)
         if not self._prompt or (rows.stop - rows.start) * self._row > AT_ONCE:
             return None
@@ -117,38 +123,50 @@ class RawFrames:
 
     def read_region(self, positions: Region, region: Region = ()) -> NDArray[Any]:
         """Return many frames at once; see `tiled_spyde.signals.RegionReader`."""
-        shape = self._navigation_shape
-        within(positions, shape)
-        *outer, last = positions or (slice(0, 1, 1),)
-        lines = np.ndindex(*(len(range(cut.start, cut.stop, cut.step)) for cut in outer))
-        read = []
-        for line in lines:
-            at = tuple(cut.start + i * cut.step for cut, i in zip(outer, line, strict=True))
-            read.append(self._line(at, range(last.start, last.stop, last.step), region))
-        parts = np.concatenate(read)
-        counts = [len(range(cut.start, cut.stop, cut.step)) for cut in positions]
-        return parts.reshape(*counts, *parts.shape[1:])
+        within(positions, self._navigation_shape)
+        frame = shape_of(region) if region else self._info.signal_shape
+        read = np.empty(shape_of(positions) + frame, self._info.dtype)
+        if not positions:
+            read[...] = self.read((), region)
+            return read
+        *outer, last = positions
+        for at in np.ndindex(*read.shape[: len(outer)]):
+            line = tuple(cut.start + i * cut.step for cut, i in zip(outer, at, strict=True))
+            self._line(line, range(last.start, last.stop, last.step), region, read[(*at, ...)])
+        return read
 
-    def _line(self, line: Index, wanted: range, region: Region) -> NDArray[Any]:
-        """Return the frames at `wanted` of one line of the scan: of small ones, many with one read."""
-        if not self._navigation_shape or self._pitch * wanted.step > _SMALL:
-            return np.stack([self.read((*line, i) if self._navigation_shape else (), region) for i in wanted])
+    def _line(self, line: Index, wanted: range, region: Region, read: NDArray[Any]) -> None:
+        """Fill `read` with the frames at `wanted` of one line of the scan: of small ones, many with one read."""
+        rows = self._stored_rows(region)
+        if self._pitch * wanted.step - (rows.stop - rows.start) * self._row > _BETWEEN:
+            self._one_by_one(line, wanted, region, read)
+            return
         together = max(1, _SPAN // (self._pitch * wanted.step))
-        groups = [wanted[at : at + together] for at in range(0, len(wanted), together)]
-        return np.concatenate([self._frames(line, group, region) for group in groups])
+        as_stored = not (self._place.gap or self._place.flipped) and self._place.dtype == self._info.dtype
+        whole = read.shape[1:] == self._info.signal_shape
+        for at in range(0, len(wanted), together):
+            group = wanted[at : at + together]
+            if as_stored and whole and group.step == 1:
+                self._fill(read[at : at + together], self._start((*line, group[0])), (*line, group[0]))
+            else:
+                read[at : at + together] = self._frames(line, group, region)
+
+    def _one_by_one(self, line: Index, wanted: range, region: Region, read: NDArray[Any]) -> None:
+        for at, i in enumerate(wanted):
+            read[at] = self.read((*line, i), region)
 
     def _frames(self, line: Index, wanted: range, region: Region) -> NDArray[Any]:
         count = wanted[-1] - wanted[0] + 1
         stored = np.empty(count * self._pitch - self._place.gap, np.uint8)
         first = (*line, wanted[0])
-        self._fill(stored, self._place.offset + linear(first, self._navigation_shape) * self._pitch, first)
+        self._fill(stored, self._start(first), first)
         apart = as_strided(stored, (count, self._info.frame_bytes), (self._pitch, 1))[:: wanted.step]
         frames = np.ascontiguousarray(apart).view(self._place.dtype)
         frames = frames.reshape(len(wanted), *self._signal_shape)
         if self._place.flipped:
             frames = frames[:, ::-1]
-        part = frames[(slice(None), *region)] if self._info.signal_shape else frames[:, 0]
-        return np.array(part, self._info.dtype, order="C")
+        part: NDArray[Any] = frames[(slice(None), *region)] if self._info.signal_shape else frames[:, 0]
+        return part
 
     def _rows(self, index: Index, region: Region, flags: int = 0) -> NDArray[Any]:
         rows = self._stored_rows(region)

@@ -83,13 +83,19 @@ def assembled(
         Returns the chunk with these numbers, at least as large as it is in the array.
     """
     many = not any(isinstance(cut, int) for cut in selection)
+    # As it was packed, unpacked, and what the last filter makes of that.
+    needed = 2 * layout.largest()
+
+    def decoded(numbers: Numbers) -> NDArray[Any]:
+        with DECODED.room(needed):
+            return decode(numbers)
 
     def chunk(numbers: Numbers, within: tuple[slice, ...]) -> NDArray[Any]:
         if many and _is_whole(within, layout.chunk(numbers)):
             # Who walks through a scan needs it once: what others look at must not make room for it.
             held = DECODED.peek((key, numbers))
-            return decode(numbers) if held is None else held
-        return DECODED.get((key, numbers), lambda: decode(numbers))
+            return decoded(numbers) if held is None else held
+        return DECODED.get((key, numbers), lambda: decoded(numbers))
 
     return _put_together(layout, selection, chunk)
 
@@ -128,6 +134,8 @@ def _put_together(
     for pieces in product(*map(_pieces, layout.edges, wanted)):
         numbers, within, where = zip(*pieces, strict=True)
         made[where] = chunk(numbers, within)[within]
+    if not any(isinstance(cut, int) for cut in selection):
+        return made
     return made[tuple(0 if isinstance(cut, int) else slice(None) for cut in selection)]
 
 

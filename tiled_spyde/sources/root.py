@@ -38,6 +38,9 @@ class Root:
         Opens the source once more, as rosettasciio does, and returns its dask array in array order.
     sampled : str or None
         The fingerprint, where it is known already.
+    together : tuple of int
+        How many positions along each navigation axis are stored together, so that to decode one is to decode all of
+        them; empty where each frame stands by itself.
     """
 
     name: str
@@ -48,6 +51,7 @@ class Root:
     files: tuple[File, ...]
     lazy_array: Callable[[], Any] = field(repr=False)
     sampled: str | None = None
+    together: tuple[int, ...] = ()
 
     @cached_property
     def fingerprint(self) -> str:

@@ -38,6 +38,7 @@ class Signal:
     title: str
     info: SignalInfo
     metadata: dict[str, Any]
+    together: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,9 @@ class Source:
             opened = {file.path: file for root in roots for file in root.files}
             beside = {f.path: f for f in before if f.path in members and f.path not in opened}
             files = tuple((opened | beside).values())
-            signals = tuple(Signal(root.name, root.title, root.info, root.metadata) for root in roots)
+            signals = tuple(
+                Signal(root.name, root.title, root.info, root.metadata, root.together) for root in roots
+            )
             return cls(path, files, digest(files), signals)
         except SourceError as error:
             return cls(path, before, error=str(error))
@@ -128,6 +131,7 @@ class Source:
                 self.files,
                 lambda number=number: later.root(number).lazy_array(),  # type: ignore[misc]
                 self.fingerprint,
+                signal.together,
             )
             for number, signal in enumerate(self.signals)
         )
@@ -149,7 +153,13 @@ class Source:
         """Return the source that `to_json` described."""
         files = tuple(File(**{**file, "path": Path(file["path"])}) for file in described["files"])
         signals = tuple(
-            Signal(**{**signal, "info": SignalInfo.from_json(signal["info"])})
+            Signal(
+                **{
+                    **signal,
+                    "info": SignalInfo.from_json(signal["info"]),
+                    "together": tuple(signal.get("together", ())),
+                }
+            )
             for signal in described["signals"]
         )
         return cls(Path(described["path"]), files, described["fingerprint"], signals, described["error"])
