@@ -59,9 +59,11 @@ class Selection:
     def __iter__(self) -> Iterator[int | slice]:
         """Yield what `of` would resolve to this."""
         for taken, kept in zip(self.ranges, self.kept, strict=True):
-            # One that goes down ends before the first index, or begins there and is empty.
-            stop = 0 if not taken else None if taken.stop < 0 else taken.stop
-            yield slice(taken.start if taken else 0, stop, taken.step) if kept else taken.start
+            stop = None if taken.stop < 0 else taken.stop
+            if not taken:  # its bounds, being negative, could mean others
+                yield slice(0, 0)
+            else:
+                yield slice(taken.start, stop, taken.step) if kept else taken.start
 
     @property
     def shape(self) -> tuple[int, ...]:
