@@ -158,6 +158,25 @@ def test_long_parts_leave_a_worker_to_who_looks():
         assert (bulk.result(PATIENCE), ahead.result(PATIENCE)) == ("bulk", "ahead")
 
 
+def test_what_waits_for_a_long_part_waits_for_no_answer_of_it():
+    gate, answering = Gate(), Gate()
+    with pool(2) as ours:
+        first = ours.submit(
+            Job(iter([gate]), lambda: "first", long=True),
+            Ticket("a", BULK),
+            lambda value: answering(Ticket()),
+        )
+        gate.wait()
+        second = ours.submit(Job(iter([lambda claim: None]), lambda: "second", long=True), Ticket("b", BULK))
+        until(lambda: ours.busy == 1)
+        gate.release.set()
+        answering.wait()
+        assert second.result(PATIENCE) == "second"
+        assert not first.done()
+        answering.release.set()
+        first.result(PATIENCE)
+
+
 def test_the_same_is_done_once_and_each_makes_its_own_of_it():
     gate = Gate()
     with pool(2) as ours:

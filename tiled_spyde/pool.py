@@ -287,6 +287,8 @@ class Pool:
             job.running -= 1
             self._long -= long
             job.long = job.long or seconds > LONG
+            if long and any(self._queues):
+                self._wake()  # what was kept waiting may begin, while this worker still makes answers
             if job.answered or (error is None and (job.left or job.running)):
                 return False
             job.answered = True
