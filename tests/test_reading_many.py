@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from conftest import ArrayReader, make_root
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_evaluate import evaluator
 
@@ -131,15 +131,18 @@ SLICES = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(
     st.lists(SLICES, max_size=4),
     st.sampled_from(list(FRAMES)),
     st.sampled_from([1, 60, 8 << 20]),
     st.booleans(),
+    st.sampled_from([(), (3, 2), (1, 5), (40, 40)]),
 )
-def test_any_slice_is_numpys(parts, signal_axes, together, at_once):
+def test_any_slice_is_numpys(parts, signal_axes, together, at_once, stored):
     make_one = make if at_once else make_root
     root = make_one((4, 5, *FRAMES[signal_axes]), signal_axes)
+    object.__setattr__(root, "together", stored)
     scan = Recipe(root).then(
         build("calibrate", {"navigation_shape": [2, 9], "first_frame": 1, "leave_rest": True})
     )
