@@ -19,6 +19,7 @@ import httpx
 import numpy as np
 import pytest
 import uvicorn
+from hypothesis import settings
 from tiled.config import Config
 from tiled.server.settings import get_settings
 
@@ -27,6 +28,10 @@ from tiled_spyde.sources import Root
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 KEY = "secret"
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("without a clock", deadline=None)
+settings.load_profile("without a clock")
 
 pytest_plugins = ["clients_table"]
 

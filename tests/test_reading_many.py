@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from conftest import ArrayReader, make_root
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from test_evaluate import evaluator
 
@@ -131,7 +131,6 @@ SLICES = st.one_of(
 )
 
 
-@settings(deadline=None)
 @given(
     st.lists(SLICES, max_size=4),
     st.sampled_from(list(FRAMES)),
