@@ -90,6 +90,7 @@ class RawFrames:
         self._signal_shape = info.signal_shape or (1,)
         self._row = math.prod(self._signal_shape[1:]) * info.dtype.itemsize
         self._pitch = info.frame_bytes + place.gap
+        self._is_native = place.dtype == info.dtype and not place.flipped  # nothing to do but to read
         self._prompt = _NO_WAIT != 0
 
     def read(self, index: Index, region: Region = ()) -> NDArray[Any]:
@@ -105,7 +106,7 @@ class RawFrames:
 
     def read_at_once(self, index: Index, region: Region = ()) -> NDArray[Any] | None:
         """Return what `read` does if it is in memory already; see `tiled_spyde.signals.PromptReader`."""
-        rows = self._stored_rows(region)
+        rows = self._stored_rows(region) if region else slice(0, self._signal_shape[0], 1)
         if not self._prompt or (rows.stop - rows.start) * self._row > AT_ONCE:
             return None
         try:
@@ -151,6 +152,10 @@ class RawFrames:
         return np.array(part, self._info.dtype, order="C")
 
     def _rows(self, index: Index, region: Region, flags: int = 0) -> NDArray[Any]:
+        if not region and self._is_native:
+            frame = np.empty(self._info.signal_shape, self._info.dtype)
+            self._fill(frame, self._start(index), index, flags)
+            return frame
         rows = self._stored_rows(region)
         block = np.empty((rows.stop - rows.start, *self._signal_shape[1:]), self._place.dtype)
         self._fill(block, self._start(index) + rows.start * self._row, index, flags)
@@ -208,11 +213,12 @@ def linear(index: Index, shape: tuple[int, ...]) -> int:
     IndexError
         There is no such position.
     """
-    if len(index) != len(shape) or any(not 0 <= i < size for i, size in zip(index, shape, strict=True)):
-        raise IndexError(f"No position {index} in a scan of shape {shape}")
-    number = 0
-    for i, size in zip(index, shape, strict=True):
+    number, inside = 0, len(index) == len(shape)
+    for i, size in zip(index, shape, strict=False):
+        inside = inside and 0 <= i < size
         number = number * size + i
+    if not inside:
+        raise IndexError(f"No position {index} in a scan of shape {shape}")
     return number
 
 
