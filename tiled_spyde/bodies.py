@@ -16,13 +16,14 @@ import numpy as np
 from tiled.media_type_registration import default_compression_registry
 
 from tiled_spyde import codecs
+from tiled_spyde.evaluate import one_frame
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from numpy.typing import NDArray
 
-    from tiled_spyde.evaluate import Evaluator
+    from tiled_spyde.evaluate import Evaluator, OneFrame
     from tiled_spyde.recipe import Recipe
     from tiled_spyde.slices import Selection
     from tiled_spyde.tickets import Ticket
@@ -58,6 +59,12 @@ class Body:
         Says all of it: equal tags, equal bytes. Without quotes.
     nbytes : int
         Size in bytes before it is encoded.
+    key : tuple
+        What it is remembered by.
+    is_made : bool
+        Whether its bytes are others than the array's own.
+    one : OneFrame or None
+        The one frame that it is a part of, as it lies there; None where it is not.
     """
 
     recipe: Recipe
@@ -67,6 +74,9 @@ class Body:
     padded: tuple[int, ...]
     tag: str
     nbytes: int
+    key: tuple[str, str]
+    is_made: bool
+    one: OneFrame | None
 
     @classmethod
     def of(
@@ -94,22 +104,10 @@ class Body:
         parts.append("blosc" if media_type == codecs.MEDIA_TYPE else "octets")
         if encoding:
             parts.append(encoding)
-        return cls(recipe, selection, media_type, encoding, padded, ".".join(parts), nbytes)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape before it is encoded; with the axes that an integer takes away."""
-        return self.padded or tuple(map(len, self.selection.ranges))
-
-    @property
-    def key(self) -> tuple[str, str]:
-        """What it is remembered by."""
-        return ("body", self.tag)
-
-    @property
-    def is_made(self) -> bool:
-        """Whether its bytes are others than the array's own."""
-        return bool(self.encoding) or self.media_type == codecs.MEDIA_TYPE
+        tag, is_made = ".".join(parts), bool(encoding) or media_type == codecs.MEDIA_TYPE
+        backwards = any(taken.step < 0 for taken in selection.ranges)
+        one = None if backwards or recipe.only_numbers else one_frame(recipe.array, selection)
+        return cls(recipe, selection, media_type, encoding, padded, tag, nbytes, ("body", tag), is_made, one)
 
     def encoding_of(self, octets: Octets) -> str:
         """Return the content encoding of what `Bodies` gave: none where compressing was not worth it."""
@@ -143,8 +141,16 @@ class Bodies:
             return b""
         if nbytes > _SMALL or (body.encoding and held is None):
             return None
-        array = self._evaluator.at_hand(body.recipe, body.selection)
-        return None if array is None else self._finished(body, array)
+        if (one := body.one) is None:
+            array = self._evaluator.at_hand(body.recipe, body.selection)
+        else:
+            array = self._evaluator.glance(one)
+        if array is None or not body.is_made:
+            return None if array is None else _octets(array)
+        # Not `get`: who else makes it is in a thread, and nobody waits on the event loop.
+        made = _made(body, array)
+        self._evaluator.cache.put(body.key, made)
+        return made or _octets(array)
 
     def start(self, body: Body, ticket: Ticket | None = None) -> Future[Octets]:
         """Begin to make a body, in the pool; see `Evaluator.start`."""

@@ -182,33 +182,26 @@ class Evaluator:
         self.processes.close()
         self.pool.close()
 
+    def glance(self, one: OneFrame) -> NDArray[Any] | None:
+        """Return a part of a frame if it is at hand, read-only; for the event loop, as `at_hand`."""
+        if one.remembered is None:
+            return None if one.read is None else one.read(one.index, one.region)
+        frame: NDArray[Any] | None = self.cache.peek(one.remembered)
+        return None if frame is None else frame[one.region]
+
     def _held(self, recipe: Recipe, selection: Selection) -> NDArray[Any] | None:
-        if not all(selection.ranges):
-            return None
-        rising = selection.rising
-        axes = recipe.navigation_dimension
-        positions = rising[:axes]
         if self._is_map(recipe):
-            dense = self.cache.peek(("map", recipe.key))
-            part = tuple(map(as_slice, positions))
-            if dense is None or dense.missing(part):
-                return None
-            return selection.restored(dense.values[part].copy())
-        index: Index = ()
-        for taken in positions:
-            if len(taken) != 1:
-                return None
-            index = (*index, taken.start)
-        read = self._frame_held(recipe, index, tuple(map(as_slice, rising[axes:])))
+            return self._held_of_map(recipe, selection)
+        one = one_frame(recipe, selection)
+        read = None if one is None else self.glance(one)
         return None if read is None else selection.restored(read)
 
-    def _frame_held(self, recipe: Recipe, index: Index, region: Region) -> NDArray[Any] | None:
-        if not recipe.stored:
-            frame = self._frames.remembered(recipe, index)
-            return None if frame is None else frame[region]
-        if recipe.read_at_once is None:
+    def _held_of_map(self, recipe: Recipe, selection: Selection) -> NDArray[Any] | None:
+        dense = self.cache.peek(("map", recipe.key))
+        if dense is None or not all(selection.ranges):
             return None
-        return recipe.read_at_once(recipe.computed(index)[1], region)
+        part = tuple(map(as_slice, selection.rising))
+        return None if dense.missing(part) else selection.restored(dense.values[part].copy())
 
     def _started(
         self,
@@ -333,6 +326,45 @@ class Evaluator:
                 f"{self._max_frame_bytes / 1e6:.0f} MB are computed at once. Look at the root, or give the "
                 "server a larger cache."
             )
+
+
+@dataclass(frozen=True, slots=True)
+class OneFrame:
+    """A part of a single frame, and where to look for it.
+
+    Parameters
+    ----------
+    remembered : tuple or None
+        Under which a computed frame is held whole; None for a root's.
+    read : callable or None
+        Gives a root's at once, or says that it cannot; see `PromptReader`.
+    index : tuple of int
+        Where it is in the root.
+    region : tuple of slice
+        Which part of it, rising; empty for all.
+    """
+
+    remembered: tuple[Any, ...] | None
+    read: Callable[[Index, Region], NDArray[Any] | None] | None
+    index: Index
+    region: Region
+
+
+def one_frame(recipe: Recipe, selection: Selection) -> OneFrame | None:
+    """Return the one frame that a slice takes a part of; None where it takes nothing, or of several."""
+    if not all(selection.ranges):
+        return None
+    rising, axes = selection.rising, recipe.navigation_dimension
+    index: Index = ()
+    for taken in rising[:axes]:
+        if len(taken) != 1:
+            return None
+        index = (*index, taken.start)
+    whole = all(len(taken) == size for taken, size in zip(rising[axes:], recipe.shape[axes:], strict=True))
+    region = () if whole else tuple(map(as_slice, rising[axes:]))
+    stored, read = recipe.stored, recipe.read_at_once
+    recipe, index = recipe.computed(index)
+    return OneFrame(None if stored else ("frame", recipe.key, index), read, index, region)
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,11 +54,6 @@ class Frames:
             return self._frame(recipe, index, claim)[region]
         return self._read(recipe, index, region, claim)
 
-    def remembered(self, recipe: Recipe, index: Index) -> NDArray[Any] | None:
-        """Return a computed frame where it is remembered; for the event loop."""
-        recipe, index = recipe.computed(index)
-        return self._cache.peek(("frame", recipe.key, index))
-
     def values(self, recipe: Recipe, positions: NDArray[Any], claim: Ticket) -> NDArray[Any]:
         """Return the numbers of a map at `positions`, which are in array order: shape ``(n, axes)``."""
         shape = recipe.info.navigation_shape

@@ -197,7 +197,7 @@ async def _chunk(
         return Response(status_code=304, headers=headers)
     try:
         if body:
-            refuse_unexpected(body.shape, array.dtype.itemsize)
+            refuse_unexpected(array.chunks, array.dtype.itemsize)
         encoded = await run_sync(lambda: bodies.read(body) if body else codecs.encode(array.chunk(part)))
     except SpydeError as error:
         raise http_error(error) from error

@@ -186,9 +186,14 @@ class _InChunks(RawFrames):
         self._scan = chunks.shape[: len(info.navigation_shape)]
         self._rest = (0,) * len(info.signal_shape)
         self._fill_value = chunks.fill.astype(info.dtype)
+        alone = set(self._scan) <= {1} and chunks.shape[len(self._scan) :] == info.signal_shape
+        # By the number of the frame, where each has a chunk of its own.
+        self._one_each = chunks.offsets.ravel() if alone else None
 
     def _start(self, index: Index) -> int:
-        linear(index, self._navigation_shape)
+        number = linear(index, self._navigation_shape)
+        if self._one_each is not None:
+            return int(self._one_each[number])
         numbers = tuple(i // one for i, one in zip(index, self._scan, strict=True)) + self._rest
         if (offset := int(self._chunks.offsets[numbers])) == _ABSENT:
             return _ABSENT

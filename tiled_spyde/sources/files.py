@@ -92,11 +92,7 @@ class File:
         SourceChanged
             The path leads to another file now, or to none.
         """
-        try:
-            # A pipe that took its place must not hold anyone up: of regular files all reads go on to wait.
-            descriptor = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK)
-        except OSError as error:
-            raise self.changed("cannot be opened any more") from error
+        descriptor = self._opened()
         if self.matches(os.fstat(descriptor)):
             return descriptor
         os.close(descriptor)
@@ -124,7 +120,7 @@ class File:
             It is another file by now, or was written to meanwhile: what was read may be of both.
         OSError
         """
-        descriptor = self.open()
+        descriptor = self._opened()
         try:
             got = 0
             while got < len(buffer):
@@ -135,6 +131,10 @@ class File:
             if not self.matches(os.fstat(descriptor)):
                 raise self.changed("has changed")
             return got
+        except OSError:
+            if not self.matches(os.fstat(descriptor)):  # a folder or a pipe by now
+                raise self.changed("has changed") from None
+            raise
         finally:
             os.close(descriptor)
 
@@ -154,6 +154,14 @@ class File:
         finally:
             os.close(descriptor)
         return True
+
+    def _opened(self) -> int:
+        """Return a descriptor of what is at this path now."""
+        try:
+            # A pipe that took its place must not hold anyone up: of regular files all reads go on to wait.
+            return os.open(self.path, os.O_RDONLY | os.O_NONBLOCK)
+        except OSError as error:
+            raise self.changed("cannot be opened any more") from error
 
     def changed(self, what: str) -> SourceChanged:
         """Return the error to raise when this file `what` ("is gone")."""

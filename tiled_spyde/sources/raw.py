@@ -91,6 +91,7 @@ class RawFrames:
         self._signal_shape = info.signal_shape or (1,)
         self._row = math.prod(self._signal_shape[1:]) * info.dtype.itemsize
         self._pitch = info.frame_bytes + place.gap
+        self._is_native = place.dtype == info.dtype and not place.flipped  # nothing to do but to read
         self._prompt: bool | None = None  # nobody has asked yet
 
     def read(self, index: Index, region: Region = ()) -> NDArray[Any]:
@@ -111,7 +112,7 @@ class RawFrames:
 
         Never before anything was read: only then is it known whether opening the file may take long.
         """
-        rows = self._stored_rows(region)
+        rows = self._stored_rows(region) if region else slice(0, self._signal_shape[0], 1)
         if not self._prompt or (rows.stop - rows.start) * self._row > AT_ONCE:
             return None
         try:
@@ -169,6 +170,10 @@ class RawFrames:
         return part
 
     def _rows(self, index: Index, region: Region, flags: int = 0) -> NDArray[Any]:
+        if not region and self._is_native:
+            frame = np.empty(self._info.signal_shape, self._info.dtype)
+            self._fill(frame, self._start(index), index, flags)
+            return frame
         rows = self._stored_rows(region)
         block = np.empty((rows.stop - rows.start, *self._signal_shape[1:]), self._place.dtype)
         self._fill(block, self._start(index) + rows.start * self._row, index, flags)
@@ -226,11 +231,12 @@ def linear(index: Index, shape: tuple[int, ...]) -> int:
     IndexError
         There is no such position.
     """
-    if len(index) != len(shape) or any(not 0 <= i < size for i, size in zip(index, shape, strict=True)):
-        raise IndexError(f"No position {index} in a scan of shape {shape}")
-    number = 0
-    for i, size in zip(index, shape, strict=True):
+    number, inside = 0, len(index) == len(shape)
+    for i, size in zip(index, shape, strict=False):
+        inside = inside and 0 <= i < size
         number = number * size + i
+    if not inside:
+        raise IndexError(f"No position {index} in a scan of shape {shape}")
     return number
 
 
