@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from conftest import encoded, make_root
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tiled_spyde import codecs
@@ -38,6 +38,7 @@ def test_equal_tags_mean_equal_bytes(one, other):
 
 
 @given(wanted=slices)
+@example(wanted=(0, 0, 0, slice(-2, None, -1)))
 def test_a_slice_of_a_slice_is_the_same(wanted):
     selection = Selection.of(wanted, SHAPE)
     assert Selection.of(selection, SHAPE) is selection
