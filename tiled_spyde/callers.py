@@ -70,19 +70,25 @@ def ticket_of(scope: Scope, headers: Mapping[bytes, bytes], found: list[bytes]) 
 
 
 class Watched:
-    """Messages of a request without a body, whose ticket is abandoned when whoever asked has gone.
+    """Messages of a request for which a body means nothing, whose ticket is abandoned when whoever asked has gone.
 
-    Use as an async context manager, and as the ``receive`` of the app inside.
+    Use as an async context manager, and as the ``receive`` of the app inside. A body that comes all the same is read
+    and forgotten, however long it is.
     """
 
     def __init__(self, receive: Receive, ticket: Ticket) -> None:
         self._receive = receive
         self._ticket = ticket
-        self._messages: asyncio.Queue[Message] = asyncio.Queue()
+        self._begun = False
+        self._gone = asyncio.Event()
 
     async def __call__(self) -> Message:
-        """Return the next message, as ``receive`` does."""
-        return await self._messages.get()
+        """Return an empty body, and from then on that whoever asked has gone, once he has."""
+        if not self._begun:
+            self._begun = True
+            return {"type": "http.request", "body": b"", "more_body": False}
+        await self._gone.wait()
+        return {"type": "http.disconnect"}
 
     async def __aenter__(self) -> Watched:
         self._task = asyncio.get_running_loop().create_task(self._watch())
@@ -92,9 +98,12 @@ class Watched:
         self._task.cancel()
 
     async def _watch(self) -> None:
-        message: Message = {}
-        while message.get("type") != "http.disconnect":
-            message = await self._receive()
-            if message["type"] == "http.disconnect":
-                self._ticket.abandon()
-            self._messages.put_nowait(message)
+        await gone(self._receive)
+        self._ticket.abandon()
+        self._gone.set()
+
+
+async def gone(receive: Receive) -> None:
+    """Wait until whoever asked has gone, and forget what he sends till then."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
