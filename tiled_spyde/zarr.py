@@ -10,6 +10,7 @@ serves there are
 
 from __future__ import annotations
 
+import asyncio
 import html
 import re
 from dataclasses import dataclass, replace
@@ -23,10 +24,11 @@ import orjson
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, HTTPException, Request, Response
 from tiled.structures.core import StructureFamily
+from tiled.utils import ensure_awaitable
 
 from tiled_spyde import codecs
 from tiled_spyde.adapters import NodeAdapter, http_error, refuse_unexpected
-from tiled_spyde.bodies import Bodies, Body
+from tiled_spyde.bodies import Bodies, Body, padded
 from tiled_spyde.errors import SpydeError
 from tiled_spyde.headers import IMMUTABLE, REVALIDATED, matches
 from tiled_spyde.routes import (
@@ -38,6 +40,7 @@ from tiled_spyde.routes import (
     entry_with,
 )
 from tiled_spyde.slices import Selection
+from tiled_spyde.tickets import TICKET
 from tiled_spyde.zarr_documents import Array, Group, document
 from tiled_spyde.zarr_nodes import array, coordinate, coordinates, group, image
 
@@ -198,7 +201,12 @@ async def _chunk(
     try:
         if body:
             refuse_unexpected(body.shape, array.dtype.itemsize)
-        encoded = await run_sync(lambda: bodies.read(body) if body else codecs.encode(array.chunk(part)))
+            encoded = bodies.at_hand(body)
+            if encoded is None:
+                encoded = await asyncio.wrap_future(bodies.start(body, TICKET.get()))
+        else:
+            read = await ensure_awaitable(array.read, part)
+            encoded = await run_sync(lambda: codecs.encode(padded(read, array.chunks)))
     except SpydeError as error:
         raise http_error(error) from error
     return Response(bytes(encoded), media_type=codecs.MEDIA_TYPE, headers=headers)
