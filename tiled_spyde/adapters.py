@@ -6,7 +6,6 @@ evaluator's threads do.
 
 from __future__ import annotations
 
-import asyncio
 import math
 from contextvars import ContextVar
 from functools import lru_cache
@@ -20,10 +19,11 @@ from tiled.server.settings import get_settings
 from tiled.structures.array import ArrayStructure, BuiltinDtype
 from tiled.structures.core import Spec, StructureFamily
 
+from tiled_spyde.callers import in_time
 from tiled_spyde.errors import InvalidSlice, NotFound, SpydeError, TooLarge, status_of
 from tiled_spyde.recipe import package_versions
 from tiled_spyde.slices import Selection
-from tiled_spyde.tickets import TICKET
+from tiled_spyde.tickets import TICKET, Ticket
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -126,8 +126,9 @@ class NodeAdapter(Adapter[ArrayStructure]):
         small = math.prod(selection.shape) * itemsize <= _AT_ONCE
         array = self._evaluator.at_hand(self.recipe, wanted) if small else None
         if array is None:
-            making = self._evaluator.start(self.recipe, wanted, TICKET.get())
-            array = cast("NDArray[Any]", await asyncio.wrap_future(making))
+            ticket = TICKET.get() or Ticket()
+            making = self._evaluator.start(self.recipe, wanted, ticket)
+            array = cast("NDArray[Any]", await in_time(making, ticket, self._evaluator.deadline_seconds))
         return np.asarray(array.reshape(1)[tuple(selection)]) if scalar else array
 
 

@@ -130,7 +130,7 @@ def tree(
     ).hexdigest()
     turn = Turn(db.beside(f"index-{which}"))
     following = Following(catalog, index, turn, lambda: remember_trees(catalog.top))
-    evaluator = Evaluator(cache_mb * 2**20, workers, max_seconds)
+    evaluator = Evaluator(cache_mb * 2**20, workers, max_seconds, deadline_seconds=deadline_seconds)
     metrics.watch(evaluator)
     remember_in(evaluator.cache)
     give_back_memory()

@@ -7,22 +7,26 @@ import re
 import secrets
 from functools import lru_cache
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qsl
 
 from starlette.requests import cookie_parser
 from tiled.server.utils import API_KEY_COOKIE_NAME
 
+from tiled_spyde.errors import Busy
 from tiled_spyde.tickets import Ticket, Urgency
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+    from concurrent.futures import Future
 
     Scope = MutableMapping[str, Any]
     Message = MutableMapping[str, Any]
     Receive = Callable[[], Awaitable[Message]]
     Send = Callable[[Message], Awaitable[None]]
     App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+T = TypeVar("T")
 
 _COOKIE = API_KEY_COOKIE_NAME.encode()
 _URGENCY = re.compile(rb"(?:^|,)\s*u\s*=\s*([0-7])\s*(?:[,;]|$)")
@@ -67,6 +71,29 @@ def ticket_of(scope: Scope, headers: Mapping[bytes, bytes], found: list[bytes]) 
     """Return the claim of a request with the credentials `found`."""
     host = (scope.get("client") or ("",))[0]
     return Ticket(digest(b"\0".join(found), host).hex(), urgency_of(headers.get(b"priority")))
+
+
+async def in_time(making: Future[T], ticket: Ticket, seconds: float) -> T:
+    """Wait for what the pool makes, and give it up after so many seconds.
+
+    Raises
+    ------
+    Busy
+        It was not there in time.
+    """
+    try:
+        return await asyncio.wait_for(asyncio.wrap_future(making), seconds)
+    except TimeoutError:
+        ticket.abandon()
+        raise too_late(seconds) from None
+
+
+def too_late(seconds: float) -> Busy:
+    """Return what is said of an answer that was not there in time."""
+    return Busy(
+        f"This took longer than {seconds:g} s, and was given up. Ask for less, or later: others may have been before "
+        "you."
+    )
 
 
 class Watched:

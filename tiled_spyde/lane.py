@@ -17,8 +17,7 @@ from starlette.datastructures import MutableHeaders
 
 from tiled_spyde import headers as http
 from tiled_spyde import metrics
-from tiled_spyde.callers import credentials, gone, ticket_of
-from tiled_spyde.errors import Busy
+from tiled_spyde.callers import credentials, gone, ticket_of, too_late
 from tiled_spyde.guard import Finished, answer, explain, path_of
 from tiled_spyde.permits import Permits
 from tiled_spyde.plain import PREFIXES, Plain
@@ -202,10 +201,7 @@ class Lane:
                 ticket.abandon()
         if left.done():
             return None
-        raise Busy(
-            f"This took longer than {self._deadline:g} s, and was given up. Ask for less, or later: others may "
-            "have been before you."
-        )
+        raise too_late(self._deadline)
 
     def _shared(self, origin: bytes | None) -> RawHeaders:
         """Return what lets scripts of another origin read the answer."""

@@ -10,7 +10,6 @@ serves there are
 
 from __future__ import annotations
 
-import asyncio
 import html
 import re
 from dataclasses import dataclass, replace
@@ -40,7 +39,6 @@ from tiled_spyde.routes import (
     entry_with,
 )
 from tiled_spyde.slices import Selection
-from tiled_spyde.tickets import TICKET
 from tiled_spyde.zarr_documents import Array, Group, document
 from tiled_spyde.zarr_nodes import array, coordinate, coordinates, group, image
 
@@ -201,9 +199,7 @@ async def _chunk(
     try:
         if body:
             refuse_unexpected(body.shape, array.dtype.itemsize)
-            encoded = bodies.at_hand(body)
-            if encoded is None:
-                encoded = await asyncio.wrap_future(bodies.start(body, TICKET.get()))
+            encoded = await bodies.read(body)
         else:
             read = await ensure_awaitable(array.read, part)
             encoded = await run_sync(lambda: codecs.encode(padded(read, array.chunks)))
