@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import Future
 
-from tiled_spyde.callers import Watched
+import pytest
+
+from tiled_spyde.callers import Watched, in_time
+from tiled_spyde.errors import Busy
 from tiled_spyde.tickets import Ticket
 
 
@@ -29,3 +33,20 @@ def test_a_body_where_none_belongs_is_forgotten():
         {"type": "http.disconnect"}
     ]
     assert not ticket.wanted
+
+
+def test_what_nobody_waits_for_any_more_is_given_up():
+    late, cancelled = Ticket(), Ticket()
+
+    async def app():
+        with pytest.raises(Busy, match=r"longer than 0\.01 s"):
+            await in_time(Future(), late, 0.01)
+        waiting = asyncio.create_task(in_time(Future(), cancelled, 3600))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+    asyncio.run(app())
+    assert not late.wanted
+    assert not cancelled.wanted

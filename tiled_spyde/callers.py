@@ -86,6 +86,9 @@ async def in_time(making: Future[T], ticket: Ticket, seconds: float) -> T:
     except TimeoutError:
         ticket.abandon()
         raise too_late(seconds) from None
+    except asyncio.CancelledError:  # with the request
+        ticket.abandon()
+        raise
 
 
 def too_late(seconds: float) -> Busy:
