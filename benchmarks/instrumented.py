@@ -83,12 +83,16 @@ def _count(kind: type[Operation]) -> None:
     kind.function = function  # type: ignore[method-assign]
 
 
-operations.REGISTRY[BenchSleep.name] = BenchSleep
-for _kind in operations.REGISTRY.values():
-    if _kind.locality == "frame":
-        _count(_kind)
+def register() -> None:
+    """Have every call of this process counted from now on; only for a process of its own."""
+    operations.REGISTRY[BenchSleep.name] = BenchSleep
+    for kind in operations.REGISTRY.values():
+        if kind.locality == "frame":
+            _count(kind)
+
 
 if __name__ == "__main__":
     from tiled_spyde.cli import main
 
+    register()
     sys.exit(main())

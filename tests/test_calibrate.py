@@ -123,7 +123,7 @@ def test_one_frame_is_one_read_of_the_file_and_nothing_is_held():
     assert reader.reads == [(9,)]
     ours.read(recipe.then(build("gaussian_filter", {})), (1, 2))
     assert reader.reads == [(9,), (9,)]
-    assert len(ours._frames) == 1  # the filtered one
+    assert len(ours.cache) == 1  # the filtered one
 
 
 def test_a_part_of_a_frame_is_all_that_is_read():

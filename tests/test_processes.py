@@ -189,8 +189,10 @@ def test_processes_end_with_the_server(tmp_path):
     )
     server = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
     with server:
-        child = int(server.stdout.readline())
-        server.kill()
+        try:
+            child = int(server.stdout.readline())
+        finally:
+            server.kill()
     until(lambda: not _runs(child))
 
 

@@ -60,7 +60,10 @@ class Selection:
         """Yield what `of` would resolve to this."""
         for taken, kept in zip(self.ranges, self.kept, strict=True):
             stop = None if taken.stop < 0 else taken.stop
-            yield slice(taken.start, stop, taken.step) if kept else taken.start
+            if not taken:  # its bounds, being negative, could mean others
+                yield slice(0, 0)
+            else:
+                yield slice(taken.start, stop, taken.step) if kept else taken.start
 
     @property
     def shape(self) -> tuple[int, ...]:
