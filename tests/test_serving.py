@@ -125,7 +125,7 @@ def test_a_block_is_a_chunk(served):
 
 
 @pytest.mark.parametrize("node", ["root", "smooth", "navigator"])
-@pytest.mark.parametrize("wanted", ["", "::-1", "0", "...", "-1,::-2,5:2:-1", "0:0", ":,:,::7,3"])
+@pytest.mark.parametrize("wanted", ["", "::-1", "-2::-1", "0", "...", "-1,::-2,5:2:-1", "0:0", ":,:,::7,3"])
 def test_a_slice_of_a_block_is_numpys(served, node, wanted):
     shape = attributes(served, f"{SCAN}/{node}")["structure"]["shape"]
     block = [1, 2, 0, 0] if len(shape) == 4 else [0, 0]

@@ -136,6 +136,8 @@ class NodeAdapter(Adapter[ArrayStructure]):
 
 def _as_given(taken: range) -> slice:
     """Return the slice that takes these indices, also where they fall to the first one."""
+    if not taken:  # its bounds may be negative, which as a slice count from the end
+        return slice(0, 0)
     return slice(taken.start, taken.stop if taken.stop >= 0 else None, taken.step)
 
 

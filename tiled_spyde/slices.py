@@ -97,8 +97,7 @@ def _range_of(part: Any, size: int, axis: int) -> tuple[range, bool]:
             raise InvalidSlice(f"Axis {axis}: the step of a slice cannot be 0.")
         start, stop, step = part.indices(size)
         # A step beyond the whole axis takes one index, and may be more than readers can count.
-        taken = range(start, stop, max(-size, min(step, size)) or 1)
-        return taken or range(0), True  # an empty one may begin below 0, which a slice counts from the end
+        return range(start, stop, max(-size, min(step, size)) or 1), True
     index = int(part)
     if not -size <= index < size:
         raise InvalidSlice(f"Axis {axis} has the indices 0 to {size - 1}; got {index}.")
