@@ -308,28 +308,6 @@ def test_who_goes_away_from_tiled_is_not_waited_for_either(served, monkeypatch, 
 
 
 @pytest.mark.parametrize(
-    "address",
-    [
-        f"{FULL}/{SCAN}/smooth?slice=",
-        f"{FULL}/{SCAN}/smooth?filename=x&slice=",
-        f"/custom/zarr/v2/{SCAN}/smooth/",
-    ],
-)
-def test_what_takes_too_long_is_given_up(scans, address):
-    go = Event()
-    with serving([scans], trees=SMOOTH, arguments={"deadline_seconds": 0.3}) as served:
-        served.get(f"{FULL}/{SCAN}/smooth?slice=0:0")
-        one, other = ("1.1.0.0", "1.2.0.0") if "zarr" in address else ("1,1", "1,2")
-        with function_of(served, "smooth", lambda frame: go.wait(30) and before(frame)) as before:
-            answer = served.get(address + one)
-            go.set()
-        assert answer.status_code == 503
-        assert answer.headers["retry-after"]
-        assert "0.3 s" in answer.json()["detail"]
-        until(lambda: served.get(address + other).status_code == 200)
-
-
-@pytest.mark.parametrize(
     ("error", "status"), [(Busy("all places are taken"), 503), (KeyError("secret"), 400)]
 )
 def test_what_fails_is_said_as_the_guard_says_it(served, monkeypatch, error, status):

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from conftest import KEY, serving, until
 from fastapi.dependencies import utils
-from test_lane import FULL, SCAN, function_of, node
+from test_lane import FULL, SCAN, SMOOTH, function_of, node
 
 NODES = {
     SCAN: [
@@ -104,3 +104,25 @@ def test_two_apps_of_one_process_keep_their_settings(scans):
                 anonymous = httpx.get(f"{service.url}/api/v1/metadata/{SCAN}/root")
                 assert anonymous.status_code == status
             assert closed.get(f"/api/v1/metadata/{SCAN}/root").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        f"{FULL}/{SCAN}/smooth?slice=",
+        f"{FULL}/{SCAN}/smooth?filename=x&slice=",
+        f"/custom/zarr/v2/{SCAN}/smooth/",
+    ],
+)
+def test_what_takes_too_long_is_given_up(scans, address):
+    go = Event()
+    with serving([scans], trees=SMOOTH, arguments={"deadline_seconds": 0.3}) as served:
+        served.get(f"{FULL}/{SCAN}/smooth?slice=0:0")
+        one, other = ("1.1.0.0", "1.2.0.0") if "zarr" in address else ("1,1", "1,2")
+        with function_of(served, "smooth", lambda frame: go.wait(30) and before(frame)) as before:
+            answer = served.get(address + one)
+            go.set()
+        assert answer.status_code == 503
+        assert answer.headers["retry-after"]
+        assert "0.3 s" in answer.json()["detail"]
+        until(lambda: served.get(address + other).status_code == 200)
