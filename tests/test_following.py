@@ -6,6 +6,7 @@ import asyncio
 import errno
 import sqlite3
 from contextlib import closing, contextmanager
+from threading import Event
 
 import pytest
 from catalog_samples import source
@@ -134,6 +135,36 @@ def test_a_request_is_answered_with_what_is_known_while_the_database_is_locked(t
     (tmp_path / "state" / "elsewhere").rename(tmp_path / "state" / "catalogue.db")
     assert second.follow()
     assert "smooth" in second.tree(("a.hspy", "signal")).nodes
+
+
+def test_a_look_that_does_not_end_is_waited_for_once(two, monkeypatch):
+    first, second = two
+    second.refresh()
+    first.add_node(("a.hspy", "signal"), **SMOOTH, name="smooth")
+    ends, waits, wait = Event(), [], asyncio.wait
+    monkeypatch.setattr(second, "refresh", lambda: ends.wait(30))
+    monkeypatch.setattr("tiled_spyde.fresh._PATIENCE", 0.05)
+
+    async def app(scope, receive, send):
+        pass
+
+    async def noticed(looks, timeout):
+        waits.append(timeout)
+        return await wait(looks, timeout=timeout)
+
+    async def one_after_the_other():
+        fresh = Fresh(app, second)
+        await fresh({"type": "http"}, None, None)
+        patient_until = fresh._begun + 0.05
+        while asyncio.get_running_loop().time() < patient_until:
+            await asyncio.sleep(0.01)
+        monkeypatch.setattr(asyncio, "wait", noticed)
+        for _ in range(3):
+            await fresh({"type": "http"}, None, None)
+        ends.set()
+
+    asyncio.run(one_after_the_other())
+    assert not waits
 
 
 @contextmanager

@@ -36,6 +36,11 @@ def test_if_none_match_is_a_list_compared_weakly(if_none_match, same):
     assert matches(if_none_match, 'W/"a"') is same
 
 
+@pytest.mark.parametrize(("if_none_match", "same"), [('""', False), ('"a"', False), ("*", True)])
+def test_what_has_no_tag_is_known_to_nobody(if_none_match, same):
+    assert matches(if_none_match, "") is same
+
+
 @pytest.mark.parametrize("etag", ['"x, y"', 'W/"x, y"'])
 def test_a_comma_within_a_tag_does_not_part_it(etag):
     assert opaque(etag) == "x, y"

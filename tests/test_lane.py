@@ -14,10 +14,10 @@ import pytest
 from conftest import KEY, encoded, running, serving, until
 
 from tiled_spyde import bodies, codecs
-from tiled_spyde.adapters import NodeAdapter
 from tiled_spyde.callers import credentials, digest, urgency_of
 from tiled_spyde.errors import Busy
-from tiled_spyde.tickets import TICKET, Urgency
+from tiled_spyde.evaluate import Evaluator
+from tiled_spyde.tickets import Urgency
 
 SCAN = "scan4d.hspy/signal"
 SMOOTH = {SCAN: [{"name": "smooth", "operation": "gaussian_filter", "parameters": {"sigma": 1.5}}]}
@@ -288,33 +288,23 @@ def test_who_goes_away_is_not_waited_for(served, monkeypatch):
 
 @pytest.mark.parametrize("query", ["format=text/csv&slice=0,0", "filename=x&slice=0,0"])
 def test_who_goes_away_from_tiled_is_not_waited_for_either(served, monkeypatch, query):
-    tickets, read = [], NodeAdapter.read
+    name, go = fresh_node(served), Event()
+    tickets, start = [], Evaluator.start
 
-    def noticed(self, slice=...):
-        ticket = TICKET.get()
+    def noticed(self, recipe, wanted, ticket, then=None):
         tickets.append(ticket)
-        until(lambda: not ticket.wanted)
-        return read(self, slice)
+        return start(self, recipe, wanted, ticket, then)
 
-    monkeypatch.setattr(NodeAdapter, "read", noticed)
-    connection = half_asked(served, f"{FULL}/{SCAN}/root?{query}")
-    until(lambda: tickets)
-    assert tickets[0].wanted
-    connection.close()
-    until(lambda: not tickets[0].wanted)
-
-
-def test_what_takes_too_long_is_given_up(scans):
-    go = Event()
-    with serving([scans], trees=SMOOTH, arguments={"deadline_seconds": 0.3}) as served:
-        served.get(f"{FULL}/{SCAN}/smooth?slice=0:0")
-        with function_of(served, "smooth", lambda frame: go.wait(30) and before(frame)) as before:
-            answer = served.get(f"{FULL}/{SCAN}/smooth?slice=1,1")
+    monkeypatch.setattr(Evaluator, "start", noticed)
+    with function_of(served, name, lambda frame: go.wait(30) and before(frame)) as before:
+        connection = half_asked(served, f"{FULL}/{SCAN}/{name}?{query}")
+        try:
+            until(lambda: tickets)
+            assert tickets[0].wanted
+            connection.close()
+            until(lambda: not tickets[0].wanted)
+        finally:
             go.set()
-        assert answer.status_code == 503
-        assert answer.headers["retry-after"]
-        assert "0.3 s" in answer.json()["detail"]
-        until(lambda: served.get(f"{FULL}/{SCAN}/smooth?slice=1,2").status_code == 200)
 
 
 @pytest.mark.parametrize(

@@ -23,13 +23,14 @@ FULL = "/api/v1/array/full"
 class Tiled:
     """Allows credentials to read, and counts how often it is asked."""
 
-    def __init__(self, allowed, key=None):
-        self.allowed, self.key, self.asked = allowed, key, []
+    def __init__(self, allowed, key=None, knows_keys=True):
+        self.allowed, self.key, self.knows_keys, self.asked = allowed, key, knows_keys, []
 
     async def __call__(self, scope, receive, send):
         self.asked.append(scope["path"])
         body = json.dumps({"expiration_time": self.key}).encode() if "apikey" in scope["path"] else b""
         allowed = dict(scope["headers"]).get(b"authorization") in self.allowed
+        allowed = allowed and ("apikey" not in scope["path"] or self.knows_keys)
         await send({"type": "http.response.start", "status": 200 if allowed else 401, "headers": []})
         await send({"type": "http.response.body", "body": body})
 
@@ -106,6 +107,13 @@ def test_a_key_is_good_until_it_expires(ending):
     secret = b"Apikey a"
     permits = Permits(Tiled({secret}, ending), 60, expiring=True)
     assert learnt(permits, secret) == (True, ending is None)
+
+
+@pytest.mark.parametrize(("ending", "knows_keys"), [(None, False), ("tomorrow", True)])
+def test_a_key_of_which_tiled_does_not_say_when_it_ends_is_not_remembered(ending, knows_keys):
+    secret = b"Apikey a"
+    permits = Permits(Tiled({secret}, ending, knows_keys), 60, expiring=True)
+    assert learnt(permits, secret) == (True, False)
 
 
 @pytest.mark.parametrize(

@@ -124,6 +124,23 @@ def test_a_block_is_a_chunk(served):
     )
 
 
+@pytest.mark.parametrize("node", ["root", "smooth", "navigator"])
+@pytest.mark.parametrize("wanted", ["", "::-1", "-2::-1", "0", "...", "-1,::-2,5:2:-1", "0:0", ":,:,::7,3"])
+def test_a_slice_of_a_block_is_numpys(served, node, wanted):
+    shape = attributes(served, f"{SCAN}/{node}")["structure"]["shape"]
+    block = [1, 2, 0, 0] if len(shape) == 4 else [0, 0]
+    wanted = ",".join(wanted.split(",")[: len(shape)]).replace("...", "")
+    query = {"block": ",".join(map(str, block)), "format": "application/octet-stream"}
+    whole = served.get(f"/api/v1/array/block/{SCAN}/{node}", params=query)
+    part = served.get(f"/api/v1/array/block/{SCAN}/{node}", params={**query, "slice": wanted})
+    assert (whole.status_code, part.status_code) == (200, 200)
+    inside = (1, 1, *shape[2:]) if len(shape) == 4 else shape
+    dtype = f"<{_kind(attributes(served, f'{SCAN}/{node}')['structure'])}"
+    block = np.frombuffer(whole.content, dtype).reshape(inside)
+    expected = eval(f"block[{wanted or '...'}]", {"block": block})  # noqa: S307 - our own slices
+    np.testing.assert_array_equal(np.frombuffer(part.content, dtype).reshape(expected.shape), expected)
+
+
 def test_a_pinned_address_is_the_node_and_an_old_one_is_gone(served):
     key = attributes(served, f"{SCAN}/smooth")["metadata"]["attributes"]["key"]
     for route in ("array/full", "metadata"):

@@ -139,12 +139,13 @@ def test_what_is_not_there_has_no_document(served, path, version):
 
 
 def test_nothing_is_computed_for_a_chunk_that_is_not_there_or_not_wanted(served, monkeypatch):
-    from tiled_spyde.adapters import NodeAdapter
+    from tiled_spyde.evaluate import Evaluator
 
     path = f"/zarr/v3/{SCAN}/c/c/2/4/0/0"
     etag = served.get(path).headers["etag"]
     asked = []
-    monkeypatch.setattr(NodeAdapter, "read", lambda *a: asked.append(a))
+    for how in ("at_hand", "start", "read"):
+        monkeypatch.setattr(Evaluator, how, lambda *given: asked.append(given))
     same = served.get(path, headers={"If-None-Match": f'"other", W/{etag}'})
     assert (same.status_code, same.content) == (304, b"")
     assert same.headers["etag"] == etag

@@ -1,7 +1,7 @@
 """Nodes as tiled sees them: arrays with metadata.
 
-Everything here but `NodeAdapter.read` and `NodeAdapter.read_block` runs on the event loop, so it only
-looks into snapshots in memory.
+Everything here runs on the event loop, so it only looks into snapshots in memory; what is read and computed, the
+evaluator's threads do.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from contextvars import ContextVar
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from fastapi import HTTPException
@@ -19,9 +19,11 @@ from tiled.server.settings import get_settings
 from tiled.structures.array import ArrayStructure, BuiltinDtype
 from tiled.structures.core import Spec, StructureFamily
 
+from tiled_spyde.callers import in_time
 from tiled_spyde.errors import InvalidSlice, NotFound, SpydeError, TooLarge, status_of
 from tiled_spyde.recipe import package_versions
 from tiled_spyde.slices import Selection
+from tiled_spyde.tickets import TICKET, Ticket
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,6 +49,8 @@ _LINE_TILE = 1024
 _ROW_BYTES = 64 * 1024
 # Well below tiled's limit for a response, which a zarr client cannot get round.
 _CHUNK_BYTES = 128 * 2**20
+# What is at hand is copied on the event loop up to so many bytes.
+_AT_ONCE = 512 * 1024
 # A spectrum that takes longer than this is its own chunk, in seconds.
 _SLOW = 1e-3
 
@@ -88,31 +92,53 @@ class NodeAdapter(Adapter[ArrayStructure]):
         """Calibration, recipe, key and state, under ``attributes`` (all that zarr v2 shows)."""
         return {"attributes": attributes(self.tree, self.name)}
 
-    def read(self, slice: NDSlice = NDSlice(...)) -> NDArray[Any]:  # noqa: B008 - tiled's names
+    async def read(self, slice: NDSlice = NDSlice(...)) -> NDArray[Any]:  # noqa: B008 - tiled's names
         """Evaluate a slice; a plain tuple is a zarr chunk, which must begin inside the array."""
         try:
             if type(slice) is tuple:
-                _refuse_outside(slice, self.structure().shape)
-            return self._evaluate(tuple(slice) or (...,))
+                _refuse_outside(slice, self._shape)
+            return await self._evaluated(Selection.of(tuple(slice) or (...,), self._shape))
         except SpydeError as error:
             raise http_error(error) from error
 
-    def read_block(self, block: Any, slice: NDSlice = NDSlice(...)) -> NDArray[Any]:  # noqa: B008
-        """Evaluate a slice of one block."""
-        within = block.slice_from_chunks(self.structure().chunks)
+    async def read_block(self, block: Any, slice: NDSlice = NDSlice(...)) -> NDArray[Any]:  # noqa: B008
+        """Evaluate a slice of one block, and nothing else of it."""
         try:
-            part = self._evaluate(tuple(within))
-            taken = Selection.of(slice, part.shape)
+            # Not from the structure: a movie of a million frames has as many chunks to be added up.
+            whole = [
+                range(i * size, min((i + 1) * size, end))
+                for i, size, end in zip(map(int, block), chunk_shape(self.recipe), self._shape, strict=True)
+            ]
+            part = Selection.of(tuple(slice) or (...,), tuple(map(len, whole)))
+            ranges = tuple(taken[_as_given(within)] for taken, within in zip(whole, part.ranges, strict=True))
+            return await self._evaluated(Selection(ranges, part.kept))
         except SpydeError as error:
             raise http_error(error) from error
-        return part[np.ix_(*taken.ranges)].reshape(taken.shape) if slice else part
 
-    def _evaluate(self, wanted: tuple[Any, ...]) -> NDArray[Any]:
-        selection = Selection.of(wanted, self.structure().shape)
-        refuse_unexpected(selection.shape, self.recipe.info.dtype.itemsize)
-        if not self.recipe.info.shape:
-            return np.asarray(self._evaluator.read(self.recipe).reshape(1)[wanted])
-        return self._evaluator.read(self.recipe, wanted)
+    @property
+    def _shape(self) -> tuple[int, ...]:
+        return self.recipe.info.shape or (1,)
+
+    async def _evaluated(self, selection: Selection) -> NDArray[Any]:
+        """Evaluate without holding up one of tiled's few threads, which everything else needs too."""
+        itemsize = self.recipe.info.dtype.itemsize
+        refuse_unexpected(selection.shape, itemsize)
+        scalar = not self.recipe.info.shape
+        wanted = () if scalar else selection
+        small = math.prod(selection.shape) * itemsize <= _AT_ONCE
+        array = self._evaluator.at_hand(self.recipe, wanted) if small else None
+        if array is None:
+            ticket = TICKET.get() or Ticket()
+            making = self._evaluator.start(self.recipe, wanted, ticket)
+            array = cast("NDArray[Any]", await in_time(making, ticket, self._evaluator.deadline_seconds))
+        return np.asarray(array.reshape(1)[tuple(selection)]) if scalar else array
+
+
+def _as_given(taken: range) -> slice:
+    """Return the slice that takes these indices, also where they fall to the first one."""
+    if not taken:  # its bounds may be negative, which as a slice count from the end
+        return slice(0, 0)
+    return slice(taken.start, taken.stop if taken.stop >= 0 else None, taken.step)
 
 
 def attributes(tree: SignalTree, name: str) -> dict[str, Any]:

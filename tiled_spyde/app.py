@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tiled.media_type_registration import default_serialization_registry
+from tiled.server.settings import get_settings
 from tiled.structures.core import StructureFamily
 
 from tiled_spyde import codecs, metrics
@@ -129,7 +130,7 @@ def tree(
     ).hexdigest()
     turn = Turn(db.beside(f"index-{which}"))
     following = Following(catalog, index, turn, lambda: remember_trees(catalog.top))
-    evaluator = Evaluator(cache_mb * 2**20, workers, max_seconds)
+    evaluator = Evaluator(cache_mb * 2**20, workers, max_seconds, deadline_seconds=deadline_seconds)
     metrics.watch(evaluator)
     remember_in(evaluator.cache)
     give_back_memory()
@@ -252,8 +253,23 @@ def build(config: Config) -> Guard | Lane | Fresh:
 
 def wrapped(app: Any, root: Any) -> Guard | Lane:
     """Put the guard round a tiled app, and the straight lane where `root`, which it serves, is one of our trees."""
+    if hasattr(app, "dependency_overrides"):
+        app.dependency_overrides = _Overrides(app.dependency_overrides)
     settings: LaneSettings | None = getattr(root, "lane", None)
     return Guard(app) if settings is None else Lane(Guard(app), settings)
+
+
+class _Overrides(dict[Any, Any]):
+    """An app's overrides of dependencies, which are not there while they change nothing.
+
+    tiled overrides one, and while there is any, FastAPI inspects the signatures of all anew for each request: half of
+    its time. What tiled's gives are the settings of the process with the configuration written into them: the very
+    object that it stands in for, unless that was made anew for another app.
+    """
+
+    def __bool__(self) -> bool:
+        settings = self.get(get_settings)
+        return len(self) > 1 or (settings is not None and settings() is not get_settings())
 
 
 def share_out(config: Config, processes: int, secret: str) -> None:

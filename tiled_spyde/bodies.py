@@ -16,7 +16,9 @@ import numpy as np
 from tiled.media_type_registration import default_compression_registry
 
 from tiled_spyde import codecs
+from tiled_spyde.callers import in_time
 from tiled_spyde.evaluate import one_frame
+from tiled_spyde.tickets import TICKET, Ticket
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
     from tiled_spyde.evaluate import Evaluator, OneFrame
     from tiled_spyde.recipe import Recipe
     from tiled_spyde.slices import Selection
-    from tiled_spyde.tickets import Ticket
 
     Octets = bytes | memoryview
 
@@ -163,12 +164,19 @@ class Bodies:
 
         return self._evaluator.start(body.recipe, body.selection, ticket, finish)
 
-    def read(self, body: Body) -> Octets:
-        """Return a body, and wait for it; see `Evaluator.read`."""
-        held = self._evaluator.cache.peek(body.key) if body.is_made else None
-        if held:
-            return held  # type: ignore[no-any-return]
-        return self._finished(body, self._evaluator.read(body.recipe, body.selection))
+    async def read(self, body: Body) -> Octets:
+        """Return a body, and wait for it without holding up a thread; see `Evaluator.read`.
+
+        Raises
+        ------
+        Busy
+            Also where it is not there by the evaluator's deadline.
+        """
+        octets = self.at_hand(body)
+        if octets is None:
+            ticket = TICKET.get() or Ticket()
+            octets = await in_time(self.start(body, ticket), ticket, self._evaluator.deadline_seconds)
+        return octets
 
     def _finished(self, body: Body, array: NDArray[Any]) -> Octets:
         if not body.is_made:

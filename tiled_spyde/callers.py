@@ -7,22 +7,26 @@ import re
 import secrets
 from functools import lru_cache
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qsl
 
 from starlette.requests import cookie_parser
 from tiled.server.utils import API_KEY_COOKIE_NAME
 
+from tiled_spyde.errors import Busy
 from tiled_spyde.tickets import Ticket, Urgency
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+    from concurrent.futures import Future
 
     Scope = MutableMapping[str, Any]
     Message = MutableMapping[str, Any]
     Receive = Callable[[], Awaitable[Message]]
     Send = Callable[[Message], Awaitable[None]]
     App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+T = TypeVar("T")
 
 _COOKIE = API_KEY_COOKIE_NAME.encode()
 _URGENCY = re.compile(rb"(?:^|,)\s*u\s*=\s*([0-7])\s*(?:[,;]|$)")
@@ -69,20 +73,52 @@ def ticket_of(scope: Scope, headers: Mapping[bytes, bytes], found: list[bytes]) 
     return Ticket(digest(b"\0".join(found), host).hex(), urgency_of(headers.get(b"priority")))
 
 
-class Watched:
-    """Messages of a request without a body, whose ticket is abandoned when whoever asked has gone.
+async def in_time(making: Future[T], ticket: Ticket, seconds: float) -> T:
+    """Wait for what the pool makes, and give it up after so many seconds.
 
-    Use as an async context manager, and as the ``receive`` of the app inside.
+    Raises
+    ------
+    Busy
+        It was not there in time.
+    """
+    try:
+        return await asyncio.wait_for(asyncio.wrap_future(making), seconds)
+    except TimeoutError:
+        ticket.abandon()
+        raise too_late(seconds) from None
+    except asyncio.CancelledError:  # with the request
+        ticket.abandon()
+        raise
+
+
+def too_late(seconds: float) -> Busy:
+    """Return what is said of an answer that was not there in time."""
+    return Busy(
+        f"This took longer than {seconds:g} s, and was given up. Ask for less, or later: others may have been before "
+        "you."
+    )
+
+
+class Watched:
+    """Messages of a request for which a body means nothing, whose ticket is abandoned when whoever asked has gone.
+
+    Use as an async context manager, and as the ``receive`` of the app inside. A body that comes all the same is read
+    and forgotten, however long it is.
     """
 
     def __init__(self, receive: Receive, ticket: Ticket) -> None:
         self._receive = receive
         self._ticket = ticket
-        self._messages: asyncio.Queue[Message] = asyncio.Queue()
+        self._begun = False
+        self._gone = asyncio.Event()
 
     async def __call__(self) -> Message:
-        """Return the next message, as ``receive`` does."""
-        return await self._messages.get()
+        """Return an empty body, and from then on that whoever asked has gone, once he has."""
+        if not self._begun:
+            self._begun = True
+            return {"type": "http.request", "body": b"", "more_body": False}
+        await self._gone.wait()
+        return {"type": "http.disconnect"}
 
     async def __aenter__(self) -> Watched:
         self._task = asyncio.get_running_loop().create_task(self._watch())
@@ -92,9 +128,12 @@ class Watched:
         self._task.cancel()
 
     async def _watch(self) -> None:
-        message: Message = {}
-        while message.get("type") != "http.disconnect":
-            message = await self._receive()
-            if message["type"] == "http.disconnect":
-                self._ticket.abandon()
-            self._messages.put_nowait(message)
+        await gone(self._receive)
+        self._ticket.abandon()
+        self._gone.set()
+
+
+async def gone(receive: Receive) -> None:
+    """Wait until whoever asked has gone, and forget what he sends till then."""
+    while (await receive())["type"] != "http.disconnect":
+        pass

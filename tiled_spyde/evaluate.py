@@ -71,6 +71,8 @@ class Evaluator:
         A request that is estimated to need more time than this, on one core, is refused.
     most_waiting : int
         Requests that wait at most, of one client a quarter.
+    deadline_seconds : float
+        For how long those who serve wait for what it makes.
 
     Attributes
     ----------
@@ -86,8 +88,10 @@ class Evaluator:
         workers: int | None = None,
         max_seconds: float = 120.0,
         most_waiting: int = 1024,
+        deadline_seconds: float = 120.0,
     ) -> None:
         self.max_seconds = max_seconds
+        self.deadline_seconds = deadline_seconds
         self.cache = Cache(cache_bytes)
         self.pool = Pool(workers, most_waiting)
         self.processes = Processes(self.pool.workers, max_seconds)

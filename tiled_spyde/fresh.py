@@ -32,6 +32,7 @@ class Fresh:
         self.app = app
         self._catalog = catalog
         self._running: asyncio.Future[None] | None = None
+        self._begun = 0.0
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         """Answer one request."""
@@ -41,11 +42,14 @@ class Fresh:
 
     async def _catch_up(self) -> None:
         """Wait until what was written by now is taken over: all who wait share one look."""
-        deadline = asyncio.get_running_loop().time() + _PATIENCE
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + _PATIENCE
         # One that was under way already may have read before the newest change.
-        while self._catalog.behind() and (left := deadline - asyncio.get_running_loop().time()) > 0:
+        while self._catalog.behind() and (left := deadline - clock()) > 0:
             if self._running is None or self._running.done():
-                self._running = asyncio.ensure_future(asyncio.to_thread(self._refresh))
+                self._running, self._begun = asyncio.ensure_future(asyncio.to_thread(self._refresh)), clock()
+            elif clock() - self._begun >= _PATIENCE:
+                return  # others have waited in vain: not each request anew
             await asyncio.wait({self._running}, timeout=left)
 
     def _refresh(self) -> None:

@@ -31,10 +31,10 @@ _ENCODING = re.compile(r"\s*([\w*-]+)\s*(?:;\s*q\s*=\s*([01](?:\.\d{0,3})?)\s*)?
 
 
 def matches(if_none_match: str | None, etag: str) -> bool:
-    """Say whether a client has this representation already (weak comparison; ``*`` is any)."""
+    """Say whether a client has this representation already (weak comparison; ``*`` is any, no tag is none)."""
     if not if_none_match:
         return False
-    return if_none_match.strip() == "*" or opaque(etag) in _TAG.findall(if_none_match)
+    return if_none_match.strip() == "*" or (bool(etag) and opaque(etag) in _TAG.findall(if_none_match))
 
 
 def opaque(etag: str) -> str:

@@ -17,8 +17,7 @@ from starlette.datastructures import MutableHeaders
 
 from tiled_spyde import headers as http
 from tiled_spyde import metrics
-from tiled_spyde.callers import credentials, ticket_of
-from tiled_spyde.errors import Busy
+from tiled_spyde.callers import credentials, gone, ticket_of, too_late
 from tiled_spyde.guard import Finished, answer, explain, path_of
 from tiled_spyde.permits import Permits
 from tiled_spyde.plain import PREFIXES, Plain
@@ -126,10 +125,7 @@ class Lane:
         ):
             return False
         self.answered += 1
-        try:
-            await self._answer(named, headers, found, scope, receive, send)
-        except Exception as error:
-            await answer(Finished(send, scope, self.app.origins, lane=True), *explain(error, scope))
+        await self._answer(named, headers, found, scope, receive, send)
         return True
 
     async def _answer(
@@ -142,7 +138,7 @@ class Lane:
         send: Send,
     ) -> None:
         if named.body is None:
-            await answer(Finished(send, scope, self.app.origins, lane=True), 404, _NOTHING)
+            await answer(self._finished(send, scope), 404, _NOTHING)
             return
         shared = self._shared(headers.get(b"origin"))
         known = headers.get(b"if-none-match")
@@ -151,18 +147,22 @@ class Lane:
             await _send(send, 304, (*named.headers[1:], *shared), b"")
             metrics.answered({}, True, 304, 0)
             return
-        began = perf_counter()
-        octets = self._bodies.at_hand(named.body)
-        if octets is not None:
-            timings = {"read": perf_counter() - began}
-            timing = b"read;dur=%.3f" % (timings["read"] * 1000)
-        else:
-            ticket = ticket_of(scope, headers, found)
-            octets = await self._made(named.body, ticket, receive)
-            if octets is None:
-                return
-            timings = ticket.timings
-            timing = http.server_timing(timings).encode()
+        try:
+            began = perf_counter()
+            octets = self._bodies.at_hand(named.body)
+            if octets is not None:
+                timings = {"read": perf_counter() - began}
+                timing = b"read;dur=%.3f" % (timings["read"] * 1000)
+            else:
+                ticket = ticket_of(scope, headers, found)
+                octets = await self._made(named.body, ticket, receive)
+                if octets is None:
+                    return
+                timings = ticket.timings
+                timing = http.server_timing(timings).encode()
+        except Exception as error:
+            await answer(self._finished(send, scope), *explain(error, scope))
+            return
         described: RawHeaders = ((b"content-length", b"%d" % len(octets)), (b"server-timing", timing))
         if named.body.encoding and (encoding := named.body.encoding_of(octets)):
             described += ((b"content-encoding", encoding.encode()),)
@@ -187,8 +187,8 @@ class Lane:
                 over.set_result(None)
 
         making.add_done_callback(lambda _: loop.call_soon_threadsafe(end))
-        gone = loop.create_task(_gone(receive))
-        gone.add_done_callback(end)
+        left = loop.create_task(gone(receive))
+        left.add_done_callback(end)
         deadline = loop.call_later(self._deadline, end)
         try:
             await over
@@ -196,15 +196,12 @@ class Lane:
                 return making.result()
         finally:
             deadline.cancel()
-            gone.cancel()
+            left.cancel()
             if not making.done():
                 ticket.abandon()
-        if gone.done():
+        if left.done():
             return None
-        raise Busy(
-            f"This took longer than {self._deadline:g} s, and was given up. Ask for less, or later: others may "
-            "have been before you."
-        )
+        raise too_late(self._deadline)
 
     def _shared(self, origin: bytes | None) -> RawHeaders:
         """Return what lets scripts of another origin read the answer."""
@@ -212,13 +209,11 @@ class Lane:
             return ()
         return _allowing(origin.decode("latin-1"), tuple(self.app.origins))
 
+    def _finished(self, send: Send, scope: Scope) -> Finished:
+        return Finished(send, scope, self.app.origins, lane=True)
+
     def _vary(self) -> str:
         return ", ".join((*http.VARYING, "Origin") if self.app.origins else http.VARYING)
-
-
-async def _gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 async def _send(send: Send, status: int, headers: RawHeaders, body: Octets) -> None:

@@ -22,6 +22,7 @@ _SCOPE = "read:data"
 # Takes nothing of any array, and so computes nothing; but tiled asks for the same right as for all of it.
 _NOTHING = b"slice=0:0&format=application/octet-stream"
 _MOST_BODY = 64 * 1024
+_UNKNOWN = "unknown"
 
 Permit = tuple[bytes, str, str]
 
@@ -89,10 +90,10 @@ class Permits:
             return float("inf")
         status, body = await self._get("/api/v1/auth/apikey", b"", scope)
         try:
-            until = json.loads(body)["expiration_time"] if status == 200 else None
+            until = json.loads(body)["expiration_time"] if status == 200 else _UNKNOWN
             return _moment(until) if until else float("inf")
         except (ValueError, LookupError, TypeError):
-            return float("inf")
+            return 0.0  # that it is good now says nothing of later: nothing is remembered
 
     async def _get(self, path: str, query: bytes, scope: Scope) -> tuple[int, bytes]:
         """Ask tiled with the credential of the request `scope`."""

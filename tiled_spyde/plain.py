@@ -173,9 +173,12 @@ class Plain:
         return self._answer(node, Body.of(node.recipe, selection, padded=node.chunks if missing else ()))
 
     def _keyed(self, name: str, key: list[str]) -> tuple[_Node, list[str]] | None:
-        """Return the node called `name`, or that is the only level of the image of that name, with `key`."""
+        """Return the node called `name`, or that is the only level of the image of that name, with `key`.
+
+        A node may be called like an image; then that is what it is.
+        """
         node = self._node(name)
-        if node is None and name.endswith(_IMAGE):
+        if node is None and name.endswith(_IMAGE) and self._entry(name.removesuffix("/0")) is None:
             node = self._node(name.removesuffix(_IMAGE))
         return None if node is None else (node, key)
 
@@ -212,12 +215,7 @@ class Plain:
         return node
 
     def _look(self, path: str) -> _Node | None:
-        entry = self._root
-        for name in path.split("/"):
-            try:
-                entry = entry[name]
-            except (KeyError, TypeError):
-                return None
+        entry = self._entry(path)
         if not isinstance(entry, NodeAdapter) or 0 in entry.recipe.info.shape or not entry.recipe.info.shape:
             return None
         above, slash, name = path.rpartition("/")
@@ -225,6 +223,16 @@ class Plain:
         recipe = entry.recipe
         shape, path = recipe.info.shape, f"{above}{slash}{plain}"
         return _Node(path, bool(pinned), recipe, shape, chunk_shape(recipe), tuple(map(range, shape)))
+
+    def _entry(self, path: str) -> Any:
+        """Return what is at a path, or None."""
+        entry = self._root
+        for name in path.split("/"):
+            try:
+                entry = entry[name]
+            except (KeyError, TypeError):
+                return None
+        return entry
 
 
 def _remember(held: OrderedDict[Any, Any], key: Any, value: Any, most: int) -> None:

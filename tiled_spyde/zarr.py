@@ -23,10 +23,11 @@ import orjson
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, HTTPException, Request, Response
 from tiled.structures.core import StructureFamily
+from tiled.utils import ensure_awaitable
 
 from tiled_spyde import codecs
 from tiled_spyde.adapters import NodeAdapter, http_error, refuse_unexpected
-from tiled_spyde.bodies import Bodies, Body
+from tiled_spyde.bodies import Bodies, Body, padded
 from tiled_spyde.errors import SpydeError
 from tiled_spyde.headers import IMMUTABLE, REVALIDATED, matches
 from tiled_spyde.routes import (
@@ -198,7 +199,10 @@ async def _chunk(
     try:
         if body:
             refuse_unexpected(array.chunks, array.dtype.itemsize)
-        encoded = await run_sync(lambda: bodies.read(body) if body else codecs.encode(array.chunk(part)))
+            encoded = await bodies.read(body)
+        else:
+            read = await ensure_awaitable(array.read, part)
+            encoded = await run_sync(lambda: codecs.encode(padded(read, array.chunks)))
     except SpydeError as error:
         raise http_error(error) from error
     return Response(bytes(encoded), media_type=codecs.MEDIA_TYPE, headers=headers)

@@ -6,12 +6,10 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from numpy.typing import NDArray
+    import numpy as np
 
     from tiled_spyde.signals import Axis
 
@@ -53,7 +51,7 @@ class Array:
     key : str or None
         Equal key, equal bytes; None where nothing is known of that.
     read : callable
-        Gives the part of the array under a tuple of slices.
+        Gives the part of the array under a tuple of slices; may have to be awaited.
     separator : str
         Between the indices of a v2 chunk.
     """
@@ -64,7 +62,7 @@ class Array:
     dimensions: Callable[[], tuple[str, ...]]
     attributes: Callable[[], Mapping[str, Any]]
     key: str | None
-    read: Callable[[tuple[slice, ...]], NDArray[Any]]
+    read: Callable[[tuple[slice, ...]], Any]
     separator: str = "."
 
     def part(self, index: tuple[int, ...]) -> tuple[slice, ...] | None:
@@ -73,12 +71,6 @@ class Array:
             return None
         cut = tuple(slice(i * size, (i + 1) * size) for i, size in zip(index, self.chunks, strict=True))
         return cut if all(c.start < size for c, size in zip(cut, self.shape, strict=True)) else None
-
-    def chunk(self, part: tuple[slice, ...]) -> NDArray[Any]:
-        """Read a chunk, padded to its full size."""
-        array = self.read(part)
-        missing = [(0, size - have) for size, have in zip(self.chunks, array.shape, strict=True)]
-        return np.pad(array, missing) if any(behind for _, behind in missing) else array
 
 
 @dataclass(frozen=True)
