@@ -17,7 +17,7 @@ from tiled.media_type_registration import default_compression_registry
 
 from tiled_spyde import codecs
 from tiled_spyde.callers import in_time
-from tiled_spyde.evaluate import one_frame
+from tiled_spyde.frames import one_frame
 from tiled_spyde.tickets import TICKET, Ticket
 
 if TYPE_CHECKING:
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from tiled_spyde.evaluate import Evaluator, OneFrame
+    from tiled_spyde.evaluate import Evaluator
+    from tiled_spyde.frames import OneFrame
     from tiled_spyde.recipe import Recipe
     from tiled_spyde.slices import Selection
 

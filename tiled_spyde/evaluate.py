@@ -19,7 +19,7 @@ import numpy as np
 from tiled_spyde.cache import Cache, DenseMap
 from tiled_spyde.claims import Job
 from tiled_spyde.errors import TooLarge
-from tiled_spyde.frames import Frames
+from tiled_spyde.frames import Frames, one_frame
 from tiled_spyde.pool import LONG, Pool
 from tiled_spyde.processes import Processes
 from tiled_spyde.signals import RegionReader
@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tiled_spyde.claims import Part
+    from tiled_spyde.frames import OneFrame
     from tiled_spyde.recipe import Recipe
-    from tiled_spyde.signals import Index, Region
+    from tiled_spyde.signals import Region
     from tiled_spyde.slices import Grid
 
 # A part of a job, in seconds: then it gives way to what is more urgent.
@@ -330,45 +331,6 @@ class Evaluator:
                 f"{self._max_frame_bytes / 1e6:.0f} MB are computed at once. Look at the root, or give the "
                 "server a larger cache."
             )
-
-
-@dataclass(frozen=True, slots=True)
-class OneFrame:
-    """A part of a single frame, and where to look for it.
-
-    Parameters
-    ----------
-    remembered : tuple or None
-        Under which a computed frame is held whole; None for a root's.
-    read : callable or None
-        Gives a root's at once, or says that it cannot; see `PromptReader`.
-    index : tuple of int
-        Where it is in the root.
-    region : tuple of slice
-        Which part of it, rising; empty for all.
-    """
-
-    remembered: tuple[Any, ...] | None
-    read: Callable[[Index, Region], NDArray[Any] | None] | None
-    index: Index
-    region: Region
-
-
-def one_frame(recipe: Recipe, selection: Selection) -> OneFrame | None:
-    """Return the one frame that a slice takes a part of; None where it takes nothing, or of several."""
-    if not all(selection.ranges):
-        return None
-    rising, axes = selection.rising, recipe.navigation_dimension
-    index: Index = ()
-    for taken in rising[:axes]:
-        if len(taken) != 1:
-            return None
-        index = (*index, taken.start)
-    whole = all(len(taken) == size for taken, size in zip(rising[axes:], recipe.shape[axes:], strict=True))
-    region = () if whole else tuple(map(as_slice, rising[axes:]))
-    stored, read = recipe.stored, recipe.read_at_once
-    recipe, index = recipe.computed(index)
-    return OneFrame(None if stored else ("frame", recipe.key, index), read, index, region)
 
 
 @dataclass(frozen=True, slots=True)

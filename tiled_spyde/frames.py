@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -23,11 +24,50 @@ if TYPE_CHECKING:
     from tiled_spyde.processes import Processes
     from tiled_spyde.recipe import Recipe
     from tiled_spyde.signals import Index, Region
-    from tiled_spyde.slices import Grid
+    from tiled_spyde.slices import Grid, Selection
     from tiled_spyde.tickets import Ticket
 
 # A frame on the way of a trip to another process comes back too, to be remembered, unless it is larger.
 _CHEAP_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class OneFrame:
+    """A part of a single frame, and where to look for it.
+
+    Parameters
+    ----------
+    remembered : tuple or None
+        Under which a computed frame is held whole; None for a root's.
+    read : callable or None
+        Gives a root's at once, or says that it cannot; see `PromptReader`.
+    index : tuple of int
+        Where it is in the root.
+    region : tuple of slice
+        Which part of it, rising; empty for all.
+    """
+
+    remembered: tuple[Any, ...] | None
+    read: Callable[[Index, Region], NDArray[Any] | None] | None
+    index: Index
+    region: Region
+
+
+def one_frame(recipe: Recipe, selection: Selection) -> OneFrame | None:
+    """Return the one frame that a slice takes a part of; None where it takes nothing, or of several."""
+    if not all(selection.ranges):
+        return None
+    rising, axes = selection.rising, recipe.navigation_dimension
+    index: Index = ()
+    for taken in rising[:axes]:
+        if len(taken) != 1:
+            return None
+        index = (*index, taken.start)
+    whole = all(len(taken) == size for taken, size in zip(rising[axes:], recipe.shape[axes:], strict=True))
+    region = () if whole else tuple(map(as_slice, rising[axes:]))
+    stored, read = recipe.stored, recipe.read_at_once
+    recipe, index = recipe.computed(index)
+    return OneFrame(None if stored else ("frame", recipe.key, index), read, index, region)
 
 
 class Frames:

@@ -20,7 +20,7 @@ from tiled_spyde import metrics
 from tiled_spyde.callers import credentials, gone, ticket_of, too_late
 from tiled_spyde.guard import Finished, answer, explain, path_of
 from tiled_spyde.permits import Permits
-from tiled_spyde.plain import PREFIXES, Plain
+from tiled_spyde.plain import PREFIXES, Plain, laid_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -144,7 +144,8 @@ class Lane:
         known = headers.get(b"if-none-match")
         if known and http.matches(known.decode("latin-1"), named.tag):
             # All but Content-Type, which speaks of a body.
-            await _send(send, 304, (*named.headers[1:], *shared), b"")
+            lines = named.lines_of_304 + laid_out(shared)
+            await _send(send, 304, (*named.headers[1:], *shared), lines, 0, b"")
             metrics.answered({}, True, 304, 0)
             return
         try:
@@ -167,7 +168,8 @@ class Lane:
         if named.body.encoding and (encoding := named.body.encoding_of(octets)):
             described += ((b"content-encoding", encoding.encode()),)
         body = octets if scope["method"] == "GET" else b""
-        await _send(send, 200, (*named.headers, *described, *shared), body)
+        lines = named.lines + laid_out((*described, *shared))
+        await _send(send, 200, (*named.headers, *described, *shared), lines, len(body), body)
         metrics.answered(timings, True, 200, len(body))
 
     async def _made(self, body: Body, ticket: Ticket, receive: Receive) -> Octets | None:
@@ -216,8 +218,12 @@ class Lane:
         return ", ".join((*http.VARYING, "Origin") if self.app.origins else http.VARYING)
 
 
-async def _send(send: Send, status: int, headers: RawHeaders, body: Octets) -> None:
-    await send({"type": "http.response.start", "status": status, "headers": headers})
+async def _send(
+    send: Send, status: int, headers: RawHeaders, lines: bytes, length: int, body: Octets
+) -> None:
+    """Send an answer; `lines` are `headers` for a server that takes them (`server.Cycle`)."""
+    start = {"type": "http.response.start", "status": status, "headers": headers}
+    await send({**start, "laid_out": lines + b"\r\n", "length": length})
     await send({"type": "http.response.body", "body": body})
 
 

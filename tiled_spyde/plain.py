@@ -61,12 +61,16 @@ class Named:
         ETag with its quotes.
     headers : tuple of (bytes, bytes)
         Of the answer, as far as they are known before the body is; Content-Type is the first.
+    lines, lines_of_304 : bytes
+        The same as they go over the wire, and without Content-Type.
     """
 
     node: str
     body: Body | None
     tag: str = ""
     headers: RawHeaders = ()
+    lines: bytes = b""
+    lines_of_304: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +82,7 @@ class _Node:
     chunks: tuple[int, ...]
     whole: tuple[range, ...]
     # By media type, and whether zarr asks.
-    heads: dict[tuple[str, bool], RawHeaders] = field(default_factory=dict)
+    heads: dict[tuple[str, bool], tuple[RawHeaders, bytes]] = field(default_factory=dict)
 
 
 class Plain:
@@ -186,14 +190,16 @@ class Plain:
         if body.nbytes > get_settings().response_bytesize_limit:
             return None
         kind = (body.media_type, shape is None)
-        head = node.heads.get(kind)
-        if head is None:
-            head = node.heads[kind] = self._head(node, *kind)
+        if kind not in node.heads:
+            head = self._head(node, *kind)
+            node.heads[kind] = head, laid_out(head[1:])
+        head, lines = node.heads[kind]
         tag = f'"{body.tag}"'
-        headers = (*head, (b"etag", tag.encode()))
+        own: RawHeaders = ((b"etag", tag.encode()),)
         if shape is not None:
-            headers += ((b"x-array-shape", shape.encode()),)
-        return Named(node.path, body, tag, headers)
+            own += ((b"x-array-shape", shape.encode()),)
+        lines_of_304 = lines + laid_out(own)
+        return Named(node.path, body, tag, (*head, *own), laid_out(head[:1]) + lines_of_304, lines_of_304)
 
     def _head(self, node: _Node, media_type: str, zarr: bool) -> RawHeaders:
         """Return the headers that all answers of one kind from a node have."""
@@ -233,6 +239,11 @@ class Plain:
             except (KeyError, TypeError):
                 return None
         return entry
+
+
+def laid_out(headers: RawHeaders) -> bytes:
+    """Return headers as they go over the wire."""
+    return b"".join([b"%s: %s\r\n" % header for header in headers])
 
 
 def _remember(held: OrderedDict[Any, Any], key: Any, value: Any, most: int) -> None:

@@ -88,7 +88,9 @@ class RawFrames:
         self._place = place
         self._info = info
         self._navigation_shape = info.navigation_shape
-        self._signal_shape = info.signal_shape or (1,)
+        self._frame_shape = info.signal_shape
+        self._signal_shape = self._frame_shape or (1,)
+        self._all_rows = slice(0, self._signal_shape[0], 1)
         self._row = math.prod(self._signal_shape[1:]) * info.dtype.itemsize
         self._pitch = info.frame_bytes + place.gap
         self._is_native = place.dtype == info.dtype and not place.flipped  # nothing to do but to read
@@ -112,8 +114,10 @@ class RawFrames:
 
         Never before anything was read: only then is it known whether opening the file may take long.
         """
-        rows = self._stored_rows(region) if region else slice(0, self._signal_shape[0], 1)
-        if not self._prompt or (rows.stop - rows.start) * self._row > AT_ONCE:
+        if not self._prompt:
+            return None
+        rows = self._stored_rows(region) if region else self._all_rows
+        if (rows.stop - rows.start) * self._row > AT_ONCE:
             return None
         try:
             return self._rows(index, region, _NO_WAIT)
@@ -171,7 +175,7 @@ class RawFrames:
 
     def _rows(self, index: Index, region: Region, flags: int = 0) -> NDArray[Any]:
         if not region and self._is_native:
-            frame = np.empty(self._info.signal_shape, self._info.dtype)
+            frame = np.empty(self._frame_shape, self._place.dtype)
             self._fill(frame, self._start(index), index, flags)
             return frame
         rows = self._stored_rows(region)

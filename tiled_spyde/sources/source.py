@@ -225,9 +225,13 @@ class _Later:
 # when nobody serves it any more.
 _open_sources: OrderedDict[ref[_Later], None] = OrderedDict()
 _open_lock = Lock()
+_last_used: list[ref[_Later] | None] = [None]
 
 
 def _note_used(later: ref[_Later]) -> None:
+    if _last_used[0] is later:  # as nearly always: the lock is not worth it
+        return
+    _last_used[0] = later
     with _open_lock:
         if later in _open_sources:
             _open_sources.move_to_end(later)
