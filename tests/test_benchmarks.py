@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -198,9 +197,16 @@ def test_calls_are_written_down_with_their_position(tmp_path, monkeypatch):
 
 def test_memory_of_a_process_that_grew(monkeypatch):
     monkeypatch.setattr(memory, "SETTLING", 1)
-    with memory.Resident(os.getpid()) as resident:
-        np.ones(2**26, np.uint8).sum()
-    assert resident.grown > 50
+    # Of a process of its own: this one's children may end meanwhile.
+    script = "input(); held = b'1' * 2**26; print(len(held), flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        with memory.Resident(process.pid) as resident:
+            print(file=process.stdin, flush=True)
+            assert process.stdout.readline() == f"{2**26}\n"
+        process.communicate("\n")
+    assert 50 < resident.grown < 100
 
 
 def test_sparse_file_takes_no_room_and_is_read_in_its_place(tmp_path):
