@@ -231,24 +231,25 @@ def test_a_child_dies_with_its_server(tmp_path):
 def test_a_child_that_was_started_before_is_taken_once_and_none_is_left(tmp_path):
     file = write.write_mrc(tmp_path / "scan.mrc", write.placed((3, 6, 5), "u2"))
     first, second = Probe(), Probe()
+    others = children()  # of tests before this one
     with prepared():
-        spare = newest_child()
+        (spare,) = children() - others
         assert first.look(file) == second.look(file)
         assert first._child.pid == spare
         assert second._child.pid != spare
         first.close()
         second.close()
+    others = children()
     with prepared():
-        spare = newest_child()
+        (spare,) = children() - others
     wait_until(lambda: not is_running(spare))
     with prepared(False):
-        assert newest_child() is None
+        assert children() <= others
 
 
-def newest_child():
+def children():
     """Of this thread."""
-    found = Path(f"/proc/self/task/{get_native_id()}/children").read_text().split()
-    return max(map(int, found), default=None)
+    return set(map(int, Path(f"/proc/self/task/{get_native_id()}/children").read_text().split()))
 
 
 class TestProbing:
