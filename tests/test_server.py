@@ -6,7 +6,7 @@ import json
 import resource
 import socket
 from contextlib import ExitStack, contextmanager
-from threading import Thread
+from threading import Event, Thread
 
 import httpx
 import pytest
@@ -37,9 +37,14 @@ async def app(scope, receive, send):
 
 
 @contextmanager
-def running(**limits):
-    """Serve `app` with these limits; gives the server and its address."""
+def running(held=None, **limits):
+    """Serve `app` with these limits; gives the server and its address.
+
+    `held` is how many bytes the system holds of what a client has not taken; it decides itself otherwise.
+    """
     listening = socket.create_server(("127.0.0.1", 0))
+    if held:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, held)
     serves = server(app, limits=Limits(**{**NEVER, **limits}))
     thread = Thread(target=serves.run, kwargs={"sockets": [listening]})
     thread.start()
@@ -52,8 +57,12 @@ def running(**limits):
 
 
 @contextmanager
-def connected(address, sent=b""):
-    with socket.create_connection(address, timeout=30) as client:
+def connected(address, sent=b"", held=None):
+    with socket.socket() as client:
+        client.settimeout(30)
+        if held:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, held)
+        client.connect(address)
         client.sendall(sent)
         yield client
 
@@ -147,24 +156,30 @@ def test_an_answer_that_nobody_takes_is_given_up(path):
 def test_an_answer_that_is_taken_slowly_is_complete(path):
     """In minutes, of which each brings a little; the time is told to the connection here."""
     asked = b"GET %s HTTP/1.1\r\nHost: me\r\nConnection: close\r\n\r\n" % path.encode()
-    with running(answer_seconds=60) as (serves, address), connected(address, asked) as client:
+    with (
+        running(answer_seconds=60, held=2**16) as (serves, address),
+        connected(address, asked, 2**16) as client,
+    ):
         serves._ticks = 10**9  # it does not look itself
         until(lambda: serves.server_state.total_requests or serves.server_state.tasks)
         (connection,) = serves.server_state.connections
         total, looks = 0, []
 
-        def look():
+        def look(looked):
             """Forty seconds later, in which the client has taken a megabyte."""
             taken, size = connection._drained, connection.transport.get_write_buffer_size()
             if not looks or taken > looks[-1][0] or size <= looks[-1][1] - 2**20:
                 looks.append((taken, size))
                 connection.look(connection.loop.time() + 40 * len(looks))
+            looked.set()
 
         while part := client.recv(2**20):
             total += len(part)
-            connection.loop.call_soon_threadsafe(look)
+            if len(looks) < 20:  # each of which the client waits for, lest it takes all meanwhile
+                connection.loop.call_soon_threadsafe(look, looked := Event())
+                assert looked.wait(30)
         assert total > LARGE
-        assert len(looks) > 5
+        assert len(looks) == 20
 
 
 @pytest.mark.parametrize(
