@@ -23,6 +23,7 @@ from hypothesis import settings
 from tiled.config import Config
 from tiled.server.settings import get_settings
 
+from tiled_spyde.server import server as our_server
 from tiled_spyde.signals import Axis, SignalInfo
 from tiled_spyde.sources import Root
 
@@ -106,9 +107,10 @@ class Served:
 
 @contextmanager
 def running(app):
-    """Run an ASGI app under uvicorn on a free port; gives its URL."""
+    """Run an ASGI app under uvicorn on a free port, as we do where it answers at once; gives its URL."""
     listening = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
+    config = uvicorn.Config(app, log_level="warning", access_log=False)
+    server = our_server(app) if hasattr(app, "at_once") else uvicorn.Server(config)
     thread = Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     try:

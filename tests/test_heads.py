@@ -1,4 +1,4 @@
-"""A head that the lane lays out itself is, line by line, the one that uvicorn would have made of its headers."""
+"""An answer that is given at once is, line by line, the one that uvicorn would have made of its messages."""
 
 from __future__ import annotations
 
@@ -32,18 +32,16 @@ def url(scans, tmp_path_factory):
 
 
 @pytest.fixture
-def laid_out(monkeypatch):
-    """The statuses of the heads that were sent as they had been laid out."""
+def at_once(monkeypatch):
+    """The statuses of the answers that were given at once."""
     seen = []
-    plain = Cycle.send
+    plain = Cycle.give
 
-    async def send(self, message):
-        before = self.response_started
-        await plain(self, message)
-        if "laid_out" in message and not before and self.keep_alive:
-            seen.append(message["status"])
+    def give(self, prompt):
+        seen.append(prompt.status)
+        plain(self, prompt)
 
-    monkeypatch.setattr(Cycle, "send", send)
+    monkeypatch.setattr(Cycle, "give", give)
     return seen
 
 
@@ -58,14 +56,14 @@ def laid_out(monkeypatch):
         ("/zarr/v3/scan4d.hspy/signal/root/c/1/2/0/0", ("Origin: http://elsewhere",), 200),
     ],
 )
-def test_a_head_that_was_laid_out_is_uvicorns(url, laid_out, target, headers, status, method):
+def test_an_answer_at_once_is_uvicorns(url, at_once, target, headers, status, method):
     with Wire(url) as kept, Wire(url) as closed:
         one = kept.ask(request(target, *headers, method=method))
         again = kept.ask(request(target, *headers, method=method))
         assert kept.connections == 1
-        assert laid_out == [status] * 2
+        assert at_once == [status] * 2
         other = closed.ask(request(target, *headers, "Connection: close", method=method))
-        assert laid_out == [status] * 2
+        assert at_once == [status] * 2
     assert one.status == other.status == status
     assert one.body == again.body == other.body
     shown = [{k: v for k, v in answer.headers.items() if k not in OWN} for answer in (one, again, other)]
@@ -74,10 +72,12 @@ def test_a_head_that_was_laid_out_is_uvicorns(url, laid_out, target, headers, st
     assert other.closed
 
 
-def test_answers_to_pipelined_requests_come_in_order(url):
+def test_answers_to_pipelined_requests_come_in_order(url, at_once):
     targets = [f"{FULL}?slice={y},{x}&{RAW}" for y in range(3) for x in range(5)]
     with Wire(url) as wire:
         alone = [wire.ask(request(target)).body for target in targets]
+        at_once.clear()
         wire.send(b"".join(map(request, targets)))
         assert [wire.receive().body for _ in targets] == alone
+        assert len(at_once) < len(targets)  # lest others wait for who sends much in advance
         assert wire.connections == 1

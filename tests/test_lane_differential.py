@@ -108,6 +108,29 @@ class Answer:
         return {name.strip().lower() for name in self.headers.get("vary", "").split(",")} - {""}
 
 
+class Dispatch:
+    """ASGI app that leaves a request to the one that it names; the lane answers at once what it can."""
+
+    def __init__(self, **apps):
+        self._apps = apps
+
+    async def __call__(self, scope, receive, send):
+        if scope["type"] == "http":
+            await self._apps[self._readdress(scope)](scope, receive, send)
+
+    def at_once(self, scope):
+        if (b"x-whom", b"lane") in scope["headers"]:
+            return self._apps[self._readdress(scope)].at_once(scope)
+
+    @staticmethod
+    def _readdress(scope):
+        """Take away who is to answer, and say where it is mounted."""
+        whom = next((value for name, value in scope["headers"] if name == b"x-whom"), b"lane")
+        scope["headers"] = [header for header in scope["headers"] if header[0] != b"x-whom"]
+        scope["root_path"] = ROOT if scope["path"].startswith(ROOT) else ""
+        return whom.decode()
+
+
 class Three:
     """Lane, guard and plain tiled over one tree, behind one socket: a header says who is to answer."""
 
@@ -144,17 +167,7 @@ def three(scans):
     with serving([scans], trees=TREES, allow_origins=[HERE]) as served:
         lane, guard, plain = served.outer, served.outer.app, served.app
 
-        async def dispatch(scope, receive, send):
-            if scope["type"] != "http":
-                return
-            headers = dict(scope["headers"])
-            whom = headers.pop(b"x-whom").decode()
-            path = scope["path"]
-            mounted = path.startswith(ROOT)
-            scope = {**scope, "headers": list(headers.items()), "root_path": ROOT if mounted else ""}
-            await {"lane": lane, "guard": guard, "plain": plain}[whom](scope, receive, send)
-
-        with running(dispatch) as url:
+        with running(Dispatch(lane=lane, guard=guard, plain=plain)) as url:
             found = Three(url, lane)
             found.keys = {}
             for node in NODES:

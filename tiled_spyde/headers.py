@@ -114,5 +114,7 @@ def server_timing(seconds: Mapping[str, float], theirs: str = "") -> str:
         A header that is there already.
     """
     ours = [f"{stage};dur={time * 1000:.3f}" for stage, time in seconds.items()]
+    if not theirs:
+        return ", ".join(ours)
     kept = [part for part in map(str.strip, theirs.split(",")) if part.partition(";")[0] not in seconds]
     return ", ".join(filter(None, (*ours, *kept)))

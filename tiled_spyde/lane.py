@@ -7,10 +7,11 @@ An ASGI wrapper round the guarded tiled app. What it answers, and with which hea
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import dataclass
 from functools import lru_cache
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from packaging.version import InvalidVersion, Version
 from starlette.datastructures import MutableHeaders
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from tiled_spyde.plain import Named, RawHeaders
     from tiled_spyde.tickets import Ticket
 
+logger = logging.getLogger(__name__)
+
 _METHODS = ("GET", "HEAD")
 # What only tiled knows to answer.
 _UNUSUAL = frozenset(
@@ -46,6 +49,8 @@ _UNUSUAL = frozenset(
     )
 )
 _TILED_CLIENT = b"python-tiled/"
+# Where a request keeps its claim, once it was asked at once.
+_CLAIM = "tiled_spyde.claim"
 _NOTHING = "There is no such array, group or chunk."
 
 
@@ -71,6 +76,37 @@ class LaneSettings:
     bodies: Bodies
     remember_rights_seconds: float = 60.0
     deadline_seconds: float = 120.0
+
+
+class Prompt(NamedTuple):
+    """An answer that is there.
+
+    Parameters
+    ----------
+    status : int
+    headers : tuple of (bytes, bytes)
+    lines : bytes
+        The same as they go over the wire.
+    body : bytes-like
+        As it is sent: empty where only the head was asked for.
+    """
+
+    status: int
+    headers: RawHeaders
+    lines: bytes
+    body: Octets
+
+
+class _Claim(NamedTuple):
+    """What a plain request asks for, and with which headers and credentials."""
+
+    named: Named
+    headers: Mapping[bytes, bytes]
+    credentials: list[bytes]
+
+    @property
+    def credential(self) -> bytes:
+        return self.credentials[0] if self.credentials else b""
 
 
 class Lane:
@@ -99,78 +135,107 @@ class Lane:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        if scope["type"] != "http" or scope["method"] not in _METHODS:
+        if _CLAIM not in scope and (prompt := self.at_once(scope)) is not None:
+            await _send(send, prompt)
+            return
+        claim: _Claim | None = scope.pop(_CLAIM)
+        if claim is None:
             await self.app(scope, receive, send)
             return
-        path = path_of(scope)
-        if not path.startswith(PREFIXES) or not await self._answers(path, scope, receive, send):
+        credential, node = claim.credential, claim.named.node
+        tried = self._permits.knows(credential, node)
+        if not tried and not await self._permits.ask(credential, node, scope):
             await self.app(scope, receive, send)
+            return
+        self.answered += 1
+        await self._answer(claim, tried, scope, receive, send)
 
-    async def _answers(self, path: str, scope: Scope, receive: Receive, send: Send) -> bool:
-        """Answer a request, or return False: it is not plain, or not allowed."""
+    def at_once(self, scope: Scope) -> Prompt | None:
+        """Answer what takes microseconds, with neither a task nor messages.
+
+        A server may ask here first; where it gets None, the request goes the usual way.
+        """
+        try:
+            claim = scope[_CLAIM] = self._claim(scope)
+            if claim is None or not self._permits.knows(claim.credential, claim.named.node):
+                return None
+            prompt = self._prompt(claim, scope)
+        except Exception as error:  # the usual way meets it again, and says it
+            logger.debug("Not at once: %s", error)
+            scope.setdefault(_CLAIM, None)
+            return None
+        if prompt is not None:
+            self.answered += 1
+        return prompt
+
+    def _claim(self, scope: Scope) -> _Claim | None:
+        """Return what a plain request asks for; None: tiled answers."""
+        if scope["type"] != "http" or scope["method"] not in _METHODS:
+            return None
+        path = path_of(scope)
+        if not path.startswith(PREFIXES):
+            return None
         headers: dict[bytes, bytes] = dict(scope["headers"])
         if len(headers) != len(scope["headers"]) or not _UNUSUAL.isdisjoint(headers):
-            return False
+            return None
         found = credentials(headers)
         if len(found) > 1 or not _is_supported(headers.get(b"user-agent", b"")):
-            return False
+            return None
         named = self._plain.find(
             path, scope["query_string"], headers.get(b"accept"), headers.get(b"accept-encoding", b"")
         )
-        if named is None:
-            return False
-        credential = found[0] if found else b""
-        if not self._permits.knows(credential, named.node) and not await self._permits.ask(
-            credential, named.node, scope
-        ):
-            return False
-        self.answered += 1
-        await self._answer(named, headers, found, scope, receive, send)
-        return True
+        return None if named is None else _Claim(named, headers, found)
 
-    async def _answer(
-        self,
-        named: Named,
-        headers: Mapping[bytes, bytes],
-        found: list[bytes],
-        scope: Scope,
-        receive: Receive,
-        send: Send,
-    ) -> None:
+    def _prompt(self, claim: _Claim, scope: Scope) -> Prompt | None:
+        """Return the answer to a claim that is allowed, if it is at hand."""
+        named, headers = claim.named, claim.headers
         if named.body is None:
-            await answer(self._finished(send, scope), 404, _NOTHING)
-            return
-        shared = self._shared(headers.get(b"origin"))
+            return None
         known = headers.get(b"if-none-match")
         if known and http.matches(known.decode("latin-1"), named.tag):
             # All but Content-Type, which speaks of a body.
-            lines = named.lines_of_304 + laid_out(shared)
-            await _send(send, 304, (*named.headers[1:], *shared), lines, 0, b"")
+            shared = self._shared(headers.get(b"origin"))
             metrics.answered({}, True, 304, 0)
+            return Prompt(304, (*named.headers[1:], *shared), named.lines_of_304 + laid_out(shared), b"")
+        began = perf_counter()
+        octets = self._bodies.at_hand(named.body)
+        if octets is None:
+            return None
+        return self._whole(claim, named.body, octets, {"read": perf_counter() - began}, scope)
+
+    def _whole(
+        self, claim: _Claim, body: Body, octets: Octets, timings: Mapping[str, float], scope: Scope
+    ) -> Prompt:
+        """Return the answer that brings a body."""
+        described: RawHeaders = (
+            (b"content-length", b"%d" % len(octets)),
+            (b"server-timing", http.server_timing(timings).encode()),
+            *self._shared(claim.headers.get(b"origin")),
+        )
+        if body.encoding and (encoding := body.encoding_of(octets)):
+            described += ((b"content-encoding", encoding.encode()),)
+        sent = octets if scope["method"] == "GET" else b""
+        metrics.answered(timings, True, 200, len(sent))
+        named = claim.named
+        return Prompt(200, (*named.headers, *described), named.lines + laid_out(described), sent)
+
+    async def _answer(self, claim: _Claim, tried: bool, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a claim that is allowed, and was `tried` at once or not."""
+        body = claim.named.body
+        if body is None:
+            await answer(self._finished(send, scope), 404, _NOTHING)
             return
         try:
-            began = perf_counter()
-            octets = self._bodies.at_hand(named.body)
-            if octets is not None:
-                timings = {"read": perf_counter() - began}
-                timing = b"read;dur=%.3f" % (timings["read"] * 1000)
-            else:
-                ticket = ticket_of(scope, headers, found)
-                octets = await self._made(named.body, ticket, receive)
-                if octets is None:
+            prompt = None if tried else self._prompt(claim, scope)
+            if prompt is None:
+                ticket = ticket_of(scope, claim.headers, claim.credentials)
+                if (octets := await self._made(body, ticket, receive)) is None:
                     return
-                timings = ticket.timings
-                timing = http.server_timing(timings).encode()
+                prompt = self._whole(claim, body, octets, ticket.timings, scope)
         except Exception as error:
             await answer(self._finished(send, scope), *explain(error, scope))
             return
-        described: RawHeaders = ((b"content-length", b"%d" % len(octets)), (b"server-timing", timing))
-        if named.body.encoding and (encoding := named.body.encoding_of(octets)):
-            described += ((b"content-encoding", encoding.encode()),)
-        body = octets if scope["method"] == "GET" else b""
-        lines = named.lines + laid_out((*described, *shared))
-        await _send(send, 200, (*named.headers, *described, *shared), lines, len(body), body)
-        metrics.answered(timings, True, 200, len(body))
+        await _send(send, prompt)
 
     async def _made(self, body: Body, ticket: Ticket, receive: Receive) -> Octets | None:
         """Return a body once it is there; None where whoever asked has gone meanwhile.
@@ -218,13 +283,9 @@ class Lane:
         return ", ".join((*http.VARYING, "Origin") if self.app.origins else http.VARYING)
 
 
-async def _send(
-    send: Send, status: int, headers: RawHeaders, lines: bytes, length: int, body: Octets
-) -> None:
-    """Send an answer; `lines` are `headers` for a server that takes them (`server.Cycle`)."""
-    start = {"type": "http.response.start", "status": status, "headers": headers}
-    await send({**start, "laid_out": lines + b"\r\n", "length": length})
-    await send({"type": "http.response.body", "body": body})
+async def _send(send: Send, prompt: Prompt) -> None:
+    await send({"type": "http.response.start", "status": prompt.status, "headers": prompt.headers})
+    await send({"type": "http.response.body", "body": prompt.body})
 
 
 @lru_cache(maxsize=64)

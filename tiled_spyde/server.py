@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Iterable, Iterator
 
+    AtOnce = Callable[[Any], Any]
+
 # Data are parsed in portions, so that a head is not much longer than its bound when that is noticed.
 _PORTION = 2**14
 # An answer that is taken more slowly than so many bytes in `answer_seconds` is not waited for.
@@ -84,23 +86,20 @@ class Server(uvicorn.Server):
 
 
 class Cycle(RequestResponseCycle):
-    """One request and its answer, whose head may come laid out: checking nine headers takes as long as a lookup."""
+    """One request and its answer, which may be there at once."""
 
-    async def send(self, message: Any) -> None:
-        """Take a message of ASGI.
-
-        ``laid_out`` beside the headers of a start is the same as the lines that they make, with the empty one behind
-        them, and ``length`` the Content-Length in it. Who sends them answers for them.
-        """
-        lines = message.get("laid_out")
-        paused, over = self.flow.write_paused, self.response_started or self.disconnected
-        if lines is None or paused or over or not self.keep_alive:
-            await super().send(message)
-            return
-        self.response_started, self.waiting_for_100_continue = True, False
-        self.chunked_encoding, self.expected_content_length = False, message["length"]
+    def give(self, prompt: Any) -> None:
+        """Send an answer whose head is laid out: checking nine headers takes as long as finding the frame."""
+        self.response_started = self.response_complete = True
+        self.waiting_for_100_continue = False
         ours = [b"%s: %s\r\n" % header for header in self.default_headers]
-        self.transport.write(b"".join((STATUS_LINE[message["status"]], *ours, lines)))
+        head = b"".join((STATUS_LINE[prompt.status], *ours, prompt.lines, b"\r\n"))
+        self.transport.writelines((head, prompt.body) if prompt.body else (head,))
+        done, self.on_response = (
+            self.on_response,
+            lambda: None,
+        )  # it refers to the connection, which refers to this
+        done()
 
 
 class Protocol(HttpToolsProtocol):
@@ -109,14 +108,18 @@ class Protocol(HttpToolsProtocol):
     Parameters
     ----------
     limits : Limits
+    at_once : callable
+        Gives the answer to a request (its ASGI scope) that takes microseconds, or None.
     *args, **kwargs
         uvicorn's.
     """
 
-    def __init__(self, limits: Limits, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, limits: Limits, at_once: AtOnce, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._limits = limits
+        self._at_once = at_once
         self._counted: Any = None
+        self._first = True  # whether nothing of what has come last was asked at once
         self._head = 0  # bytes of the head that is being counted
         self._drained = 0  # how often the client has taken enough to go on
         self._stage: tuple[Any, ...] | None = None
@@ -132,19 +135,30 @@ class Protocol(HttpToolsProtocol):
         if len(self.connections) > self._limits.connections:
             self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, "The server has too many connections. Try again.")
 
-    def on_headers_complete(self) -> None:
-        """Begin to answer."""
-        super().on_headers_complete()
-        if type(self.cycle) is RequestResponseCycle:
-            self.cycle.__class__ = Cycle
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        """Answer what is at hand here and now, and start a task for all else.
+
+        Only the first of what was sent together: who sends much in advance does not hold up the others.
+        """
+        if self._first and cycle.keep_alive and not self.flow.write_paused:
+            self._first = False
+            if (prompt := self._at_once(cycle.scope)) is not None:
+                cycle.__class__ = Cycle
+                cycle.give(prompt)  # type: ignore[attr-defined]
+                return
+        super()._start_asgi_task(cycle, app)
 
     def data_received(self, data: bytes) -> None:
         """Parse, unless the head is too long."""
-        if len(data) > _PORTION:
-            for start in range(0, len(data), _PORTION):
-                if not self.transport.is_closing():
-                    self.data_received(data[start : start + _PORTION])
+        self._first = True
+        if len(data) <= _PORTION:
+            self._take(data)
             return
+        for start in range(0, len(data), _PORTION):
+            if not self.transport.is_closing():
+                self._take(data[start : start + _PORTION])
+
+    def _take(self, data: bytes) -> None:
         _parse(self, data)
         if (scope := self.scope) is not None and "method" not in scope:
             self._count(len(data))
@@ -238,6 +252,7 @@ def server(
     Parameters
     ----------
     app : ASGI application
+        What its ``at_once`` gives, if it has such, needs no task.
     root_path : str
         Where a proxy serves it.
     limits : Limits, optional
@@ -246,9 +261,10 @@ def server(
         Called when it serves.
     """
     limits = limits or Limits()
+    at_once = getattr(app, "at_once", lambda scope: None)
     config = uvicorn.Config(
         app,
-        http=partial(Protocol, limits),  # type: ignore[arg-type]
+        http=partial(Protocol, limits, at_once),  # type: ignore[arg-type]
         log_level="warning",
         access_log=False,
         timeout_keep_alive=limits.idle_seconds,
