@@ -92,13 +92,14 @@ class Body:
         """Return the body of a slice; reads nothing."""
         itemsize = recipe.info.dtype.itemsize
         # Which axes an integer has taken away does not change the bytes; whole ones at the end go without saying.
-        parts, nbytes, last = [recipe.key], itemsize, 0
+        parts, nbytes, last, backwards = [recipe.key], itemsize, 0, False
         for size, taken in zip(recipe.shape, selection.ranges, strict=True):
-            count = len(taken)
+            start, step, count = taken.start, taken.step, len(taken)
             nbytes *= count
-            parts.append(f"{taken.start}:{taken.stop}:{taken.step}" if count != 1 else str(taken.start))
-            if count != size or taken.step != 1:
+            parts.append(str(start) if count == 1 else f"{start}:{taken.stop}:{step}")
+            if count != size or step != 1:
                 last = len(parts)
+                backwards = backwards or step < 0
         del parts[max(last, 1) :]
         if padded:
             nbytes = math.prod(padded) * itemsize
@@ -107,7 +108,6 @@ class Body:
         if encoding:
             parts.append(encoding)
         tag, is_made = ".".join(parts), bool(encoding) or media_type == codecs.MEDIA_TYPE
-        backwards = any(taken.step < 0 for taken in selection.ranges)
         one = None if backwards or recipe.only_numbers else one_frame(recipe.array, selection)
         return cls(recipe, selection, media_type, encoding, padded, tag, nbytes, ("body", tag), is_made, one)
 

@@ -55,19 +55,22 @@ class OneFrame:
 
 def one_frame(recipe: Recipe, selection: Selection) -> OneFrame | None:
     """Return the one frame that a slice takes a part of; None where it takes nothing, or of several."""
-    if not all(selection.ranges):
-        return None
-    rising, axes = selection.rising, recipe.navigation_dimension
-    index: Index = ()
-    for taken in rising[:axes]:
-        if len(taken) != 1:
+    axes, index, region, whole = recipe.navigation_dimension, [], [], True
+    for axis, (taken, size) in enumerate(zip(selection.rising, recipe.shape, strict=True)):
+        count = len(taken)
+        if not count:
             return None
-        index = (*index, taken.start)
-    whole = all(len(taken) == size for taken, size in zip(rising[axes:], recipe.shape[axes:], strict=True))
-    region = () if whole else tuple(map(as_slice, rising[axes:]))
+        if axis >= axes:
+            whole = whole and count == size
+            region.append(taken)
+        elif count == 1:
+            index.append(taken.start)
+        else:
+            return None
     stored, read = recipe.stored, recipe.read_at_once
-    recipe, index = recipe.computed(index)
-    return OneFrame(None if stored else ("frame", recipe.key, index), read, index, region)
+    recipe, at = recipe.computed(tuple(index))
+    cut = () if whole else tuple(map(as_slice, region))
+    return OneFrame(None if stored else ("frame", recipe.key, at), read, at, cut)
 
 
 class Frames:

@@ -165,16 +165,18 @@ class Plain:
         node, key = found
         if len(key) != len(node.shape) or not all(map(_INDEX.fullmatch, key)):
             return None
-        starts = [int(i) * size for i, size in zip(key, node.chunks, strict=True)]
-        if any(start >= size for start, size in zip(starts, node.shape, strict=True)):
-            return Named(node.path, None)
-        ranges = tuple(
-            range(start, min(start + size, end))
-            for start, size, end in zip(starts, node.chunks, node.shape, strict=True)
-        )
-        missing = tuple(map(len, ranges)) != node.chunks
-        selection = Selection(ranges, (True,) * len(ranges))
-        return self._answer(node, Body.of(node.recipe, selection, padded=node.chunks if missing else ()))
+        ranges: list[range] = []
+        padded: tuple[int, ...] = ()
+        for number, size, whole in zip(map(int, key), node.chunks, node.whole, strict=True):
+            end = whole.stop
+            start, stop = number * size, (number + 1) * size
+            if start >= end:
+                return Named(node.path, None)
+            if stop > end:
+                padded = node.chunks
+            ranges.append(whole if stop >= end and not start else range(start, min(stop, end)))
+        selection = Selection(tuple(ranges), (True,) * len(ranges))
+        return self._answer(node, Body.of(node.recipe, selection, padded=padded))
 
     def _keyed(self, name: str, key: list[str]) -> tuple[_Node, list[str]] | None:
         """Return the node called `name`, or that is the only level of the image of that name, with `key`.

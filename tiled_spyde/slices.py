@@ -73,7 +73,7 @@ class Selection:
     @property
     def rising(self) -> Grid:
         """The same indices, each range from its lowest to its highest."""
-        return tuple(taken if taken.step > 0 else taken[::-1] for taken in self.ranges)
+        return tuple([taken if taken.step > 0 else taken[::-1] for taken in self.ranges])
 
     def restored(self, read: NDArray[Any]) -> NDArray[Any]:
         """Return what was read at `rising`, however it is shaped, in the order and the shape of the slice."""
