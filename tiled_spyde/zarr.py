@@ -30,7 +30,7 @@ from tiled_spyde.adapters import NodeAdapter, http_error, refuse_unexpected
 from tiled_spyde.bodies import Bodies, Body, padded
 from tiled_spyde.errors import SpydeError
 from tiled_spyde.headers import IMMUTABLE, REVALIDATED, matches
-from tiled_spyde.routes import (
+from tiled_spyde.routes.asking import (
     AccessTags,
     Principal,
     RootTree,

@@ -1,0 +1,32 @@
+"""Routes beyond tiled's own: the operations, and making nodes.
+
+tiled mounts them under ``/api/v1`` and under ``/custom``. A route without its own check is open even on a
+private server, so each has one; rights on a node come from tiled's ``get_entry``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fastapi import APIRouter, Security
+from tiled.server.authentication import check_scopes
+
+from tiled_spyde import operations
+from tiled_spyde.routes import nodes
+
+if TYPE_CHECKING:
+    from tiled_spyde.catalog import Catalog
+    from tiled_spyde.evaluate import Evaluator
+
+
+def routes(catalog: Catalog, evaluator: Evaluator) -> APIRouter:
+    """Return the router of a catalog's own routes."""
+    router = APIRouter()
+
+    @router.get("/operations", dependencies=[Security(check_scopes, scopes=["read:metadata"])])
+    async def list_operations() -> list[dict[str, Any]]:
+        """List the registered operations with the JSON schema of their parameters."""
+        return operations.describe()
+
+    nodes.add_routes(router, catalog, evaluator)
+    return router

@@ -1,0 +1,90 @@
+"""Who asks, and with which right: what each route depends on, for one without its own check is open to everyone."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable  # noqa: TC003 - FastAPI resolves the annotations
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+from fastapi import Depends, HTTPException, Request
+from fastapi.security import SecurityScopes
+from pydantic import ValidationError
+from tiled.server.authentication import (
+    check_scopes,
+    get_current_access_tags,
+    get_current_principal,
+    get_current_scopes,
+    get_session_state,
+)
+from tiled.server.dependencies import get_entry, get_root_tree
+
+if TYPE_CHECKING:
+    from tiled_spyde.operations.base import Strict
+
+MAX_BODY = 2**20
+
+Model = TypeVar("Model", bound="Strict")
+
+# What tiled finds out about a request. A route that is asked often names them itself: FastAPI resolves each anew
+# for every function that depends on it.
+Principal = Annotated[Any, Depends(get_current_principal)]
+AccessTags = Annotated[Any, Depends(get_current_access_tags)]
+Scopes = Annotated[Any, Depends(get_current_scopes)]
+RootTree = Annotated[Any, Depends(get_root_tree)]
+SessionState = Annotated[Any, Depends(get_session_state)]
+
+
+async def entry_with(
+    request: Request,
+    principal: Principal,
+    access_tags: AccessTags,
+    scopes: Scopes,
+    root_tree: RootTree,
+    session_state: SessionState,
+) -> Callable[[str, list[str]], Awaitable[Any]]:
+    """Return a function that gives an entry; 401 for want of a credential, 404 or 403 for want of a right on it."""
+
+    async def entry(path: str, wanted: list[str]) -> Any:
+        await check_scopes(request, SecurityScopes(wanted), set(scopes))
+        policy = getattr(request.app.state, "access_policy", None)
+        return await get_entry(
+            path,
+            wanted,
+            principal,
+            access_tags,
+            scopes,
+            root_tree,
+            session_state,
+            request.state.metrics,
+            access_policy=policy,
+        )
+
+    return entry
+
+
+def name_of(principal: Any) -> str | None:
+    """Return the name that someone has logged in with; None for the one key of a single person's server."""
+    names = [identity.id for identity in getattr(principal, "identities", ())]
+    return names[0] if names else None
+
+
+async def body_of(request: Request, model: type[Model], remedy: str) -> Model:
+    """Read a JSON body as `model`.
+
+    Raises
+    ------
+    HTTPException
+        413 where it is too long, 422 where it is something else; the message ends with `remedy`.
+    """
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > MAX_BODY:
+            raise HTTPException(
+                413, f"The body is over {MAX_BODY} bytes, more than any node's parameters need."
+            )
+    try:
+        return model.model_validate_json(bytes(body))
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        where = ".".join(map(str, problem["loc"])) or "body"
+        raise HTTPException(422, f"{where}: {problem['msg']}. {remedy}") from None
