@@ -207,17 +207,16 @@ class Lane:
         self, claim: _Claim, body: Body, octets: Octets, timings: Mapping[str, float], scope: Scope
     ) -> Prompt:
         """Return the answer that brings a body."""
-        described: RawHeaders = (
-            (b"content-length", b"%d" % len(octets)),
-            (b"server-timing", http.server_timing(timings).encode()),
-            *self._shared(claim.headers.get(b"origin")),
-        )
+        more = self._shared(claim.headers.get(b"origin"))
         if body.encoding and (encoding := body.encoding_of(octets)):
-            described += ((b"content-encoding", encoding.encode()),)
+            more = (*more, (b"content-encoding", encoding.encode()))
+        length, timing = b"%d" % len(octets), http.server_timing(timings).encode()
         sent = octets if scope["method"] == "GET" else b""
         metrics.answered(timings, True, 200, len(sent))
         named = claim.named
-        return Prompt(200, (*named.headers, *described), named.lines + laid_out(described), sent)
+        lines = b"%scontent-length: %s\r\nserver-timing: %s\r\n" % (named.lines, length, timing)
+        headers = (*named.headers, (b"content-length", length), (b"server-timing", timing), *more)
+        return Prompt(200, headers, lines + laid_out(more) if more else lines, sent)
 
     async def _answer(self, claim: _Claim, tried: bool, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a claim that is allowed, and was `tried` at once or not."""

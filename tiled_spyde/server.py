@@ -11,7 +11,7 @@ import json
 import resource
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from http import HTTPStatus
 from threading import Thread
 from typing import TYPE_CHECKING, Any
@@ -92,14 +92,21 @@ class Cycle(RequestResponseCycle):
         """Send an answer whose head is laid out: checking nine headers takes as long as finding the frame."""
         self.response_started = self.response_complete = True
         self.waiting_for_100_continue = False
-        ours = [b"%s: %s\r\n" % header for header in self.default_headers]
-        head = b"".join((STATUS_LINE[prompt.status], *ours, prompt.lines, b"\r\n"))
+        head = b"".join(
+            (STATUS_LINE[prompt.status], _lines(tuple(self.default_headers)), prompt.lines, b"\r\n")
+        )
         self.transport.writelines((head, prompt.body) if prompt.body else (head,))
         done, self.on_response = (
             self.on_response,
             lambda: None,
         )  # it refers to the connection, which refers to this
         done()
+
+
+@lru_cache(maxsize=4)
+def _lines(headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
+    """Lay out the headers that all answers have for a second: date and server."""
+    return b"".join([b"%s: %s\r\n" % header for header in headers])
 
 
 class Protocol(HttpToolsProtocol):
