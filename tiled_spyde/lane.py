@@ -22,6 +22,7 @@ from tiled_spyde.callers import credentials, gone, ticket_of, too_late
 from tiled_spyde.guard import Finished, answer, explain, path_of
 from tiled_spyde.permits import Permits
 from tiled_spyde.plain import PREFIXES, Plain, laid_out
+from tiled_spyde.server import GIVE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -51,6 +52,8 @@ _UNUSUAL = frozenset(
 _TILED_CLIENT = b"python-tiled/"
 # Where a request keeps its claim, once it was asked at once.
 _CLAIM = "tiled_spyde.claim"
+# Who gets a frame within so many seconds has not gone: looking takes longer than most frames.
+_WATCHED = 2e-3
 _NOTHING = "There is no such array, group or chunk."
 
 
@@ -136,7 +139,7 @@ class Lane:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if _CLAIM not in scope and (prompt := self.at_once(scope)) is not None:
-            await _send(send, prompt)
+            await _send(send, prompt, scope)
             return
         claim: _Claim | None = scope.pop(_CLAIM)
         if claim is None:
@@ -234,7 +237,7 @@ class Lane:
         except Exception as error:
             await answer(self._finished(send, scope), *explain(error, scope))
             return
-        await _send(send, prompt)
+        await _send(send, prompt, scope)
 
     async def _made(self, body: Body, ticket: Ticket, receive: Receive) -> Octets | None:
         """Return a body once it is there; None where whoever asked has gone meanwhile.
@@ -244,28 +247,35 @@ class Lane:
         Busy
             It took too long, or as many wait already as may.
         """
-        making = self._bodies.start(body, ticket)
         loop = asyncio.get_running_loop()
         over: asyncio.Future[None] = loop.create_future()
+        left: asyncio.Task[None] | None = None
 
         def end(_: object = None) -> None:
             if not over.done():
                 over.set_result(None)
 
-        making.add_done_callback(lambda _: loop.call_soon_threadsafe(end))
-        left = loop.create_task(gone(receive))
-        left.add_done_callback(end)
-        deadline = loop.call_later(self._deadline, end)
+        def watch() -> None:
+            nonlocal left
+            left = loop.create_task(gone(receive))
+            left.add_done_callback(end)
+
+        due = (loop.call_later(_WATCHED, watch), loop.call_later(self._deadline, end))
+        making = None
         try:
+            making = self._bodies.start(body, ticket)
+            making.add_done_callback(lambda _: loop.call_soon_threadsafe(end))
             await over
             if making.done():
                 return making.result()
         finally:
-            deadline.cancel()
-            left.cancel()
-            if not making.done():
+            for timer in due:
+                timer.cancel()
+            if left is not None:
+                left.cancel()
+            if making is not None and not making.done():
                 ticket.abandon()
-        if left.done():
+        if left is not None and left.done():
             return None
         raise too_late(self._deadline)
 
@@ -282,7 +292,9 @@ class Lane:
         return ", ".join((*http.VARYING, "Origin") if self.app.origins else http.VARYING)
 
 
-async def _send(send: Send, prompt: Prompt) -> None:
+async def _send(send: Send, prompt: Prompt, scope: Scope) -> None:
+    if (give := scope.get(GIVE)) is not None and give(prompt):
+        return
     await send({"type": "http.response.start", "status": prompt.status, "headers": prompt.headers})
     await send({"type": "http.response.body", "body": prompt.body})
 

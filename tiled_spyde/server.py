@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from http import HTTPStatus
 from threading import Thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 _PORTION = 2**14
 # An answer that is taken more slowly than so many bytes in `answer_seconds` is not waited for.
 _PROGRESS = 2**16
+# Where a request has what takes its answer as a whole.
+GIVE = "tiled_spyde.give"
 _parse = HttpToolsProtocol.data_received
 
 
@@ -88,19 +90,30 @@ class Server(uvicorn.Server):
 class Cycle(RequestResponseCycle):
     """One request and its answer, which may be there at once."""
 
-    def give(self, prompt: Any) -> None:
-        """Send an answer whose head is laid out: checking nine headers takes as long as finding the frame."""
+    def give(self, prompt: Any) -> bool:
+        """Send an answer whose head is laid out: checking nine headers takes as long as finding the frame.
+
+        Returns
+        -------
+        bool
+            Whether that could be done; else it is to be sent as messages.
+        """
+        if self.flow.write_paused or self.disconnected or self.response_started or not self.keep_alive:
+            return False
         self.response_started = self.response_complete = True
         self.waiting_for_100_continue = False
-        head = b"".join(
-            (STATUS_LINE[prompt.status], _lines(tuple(self.default_headers)), prompt.lines, b"\r\n")
-        )
+        ours = _lines(tuple(self.default_headers))
+        head = b"".join((STATUS_LINE[prompt.status], ours, prompt.lines, b"\r\n"))
         self.transport.writelines((head, prompt.body) if prompt.body else (head,))
-        done, self.on_response = (
-            self.on_response,
-            lambda: None,
-        )  # it refers to the connection, which refers to this
+        self.message_event.set()
+        # Not held any longer: it refers to the connection, which refers to this.
+        done, self.on_response = self.on_response, _nothing
         done()
+        return True
+
+
+def _nothing() -> None:
+    pass
 
 
 @lru_cache(maxsize=4)
@@ -147,12 +160,13 @@ class Protocol(HttpToolsProtocol):
 
         Only the first of what was sent together: who sends much in advance does not hold up the others.
         """
+        cycle.__class__ = Cycle
         if self._first and cycle.keep_alive and not self.flow.write_paused:
             self._first = False
-            if (prompt := self._at_once(cycle.scope)) is not None:
-                cycle.__class__ = Cycle
-                cycle.give(prompt)  # type: ignore[attr-defined]
+            prompt = self._at_once(cycle.scope)
+            if prompt is not None and cycle.give(prompt):  # type: ignore[attr-defined]
                 return
+        cast("dict[str, Any]", cycle.scope)[GIVE] = cycle.give  # type: ignore[attr-defined]
         super()._start_asgi_task(cycle, app)
 
     def data_received(self, data: bytes) -> None:
