@@ -56,6 +56,21 @@ def opened(folder, data=None, **stored):
     return root.reader
 
 
+@pytest.mark.parametrize("name", ["one frame", "in one piece"])
+def test_opening_lays_out_no_dask_array(name, tmp_path, monkeypatch):
+    """That of 16 384 chunks takes 0.25 s, and importing dask 0.5; both for the first frame of a file."""
+    data, stored = write.placed(SHAPE, "u2"), STORED.get(name, dict)()
+    (root,) = open_source(write.write_hspy(tmp_path / "a.hspy", data, 2, **stored))
+    assert np.array_equal(root.lazy_array().compute(), data)
+
+    def refuse(*arguments, **options):
+        raise AssertionError("it was laid out")
+
+    monkeypatch.setattr("dask.array.from_array", refuse)
+    (root,) = open_source(tmp_path / "a.hspy")
+    assert np.array_equal(root.reader.read((2, 3)), data[2, 3])
+
+
 @pytest.mark.parametrize("dtype", ["u2", ">u2", "f4", ">f8", "u1", "c8", "?"])
 @pytest.mark.parametrize("name", STORED)
 def test_it_is_what_was_written(name, dtype, tmp_path):

@@ -40,17 +40,21 @@ class Found:
 
 def of_array(signal: dict[str, Any], members: Sequence[Path]) -> Found:
     """Return what is known of `signal` from its data: where it lies, if it lies in one piece."""
+    beneath = array_beneath(signal["data"])
+    if is_hdf5(beneath):
+        return Found(signal, tuple(members), hdf5.place(beneath))
     mapped = _mapped(signal["data"])
     if mapped is not None:
         path, place = mapped
         headers.believed(place, path, " × ".join(map(str, signal["data"].shape)))
         return Found(signal, (path, *(other for other in members if other != path)), place)
-    beneath = array_beneath(signal["data"])
-    return Found(signal, tuple(members), hdf5.place(beneath) if is_hdf5(beneath) else None)
+    return Found(signal, tuple(members))
 
 
 def array_beneath(data: Any) -> Any:
     """Return the array that the dask array `data` does nothing but slice, None where there is none."""
+    if isinstance(data, hdf5.DaskLater):
+        return data.dataset
     if not hasattr(data, "dask"):
         return None
     layers = list(data.dask.layers.items())

@@ -71,7 +71,6 @@ def read_hspy(path: Path) -> list[dict[str, Any]]:
     That one also keeps the file open for good, lazily opens nothing that is stored in one piece rather
     than in chunks, and reads models and decompositions.
     """
-    import dask.array as da
     import h5py
     from rsciio.hspy._api import HyperspyReader
 
@@ -83,10 +82,10 @@ def read_hspy(path: Path) -> list[dict[str, Any]]:
             listed = data.dtype.char == "S" or key.startswith(("_list_", "_tuple_"))
             if listed and data.size * data.dtype.itemsize > _LARGEST_NOTE:
                 raise SourceError(f"its {key!r} unpacks to more than anyone reads. Save it without.")
+            if key == "data" and group.parent.name == "/Experiments":
+                return DaskLater(data)
             if data.chunks or data.dtype.char == "S":
                 return data
-            if key == "data" and group.parent.name == "/Experiments":
-                return da.from_array(data, chunks="auto")  # type: ignore[no-untyped-call]
             return data if listed else _InOnePiece(data)
 
         def _group2dict(self, group: Any, dictionary: Any = None, lazy: bool = False) -> Any:
@@ -101,6 +100,35 @@ def read_hspy(path: Path) -> list[dict[str, Any]]:
         file.close()
         raise
     return signals
+
+
+class DaskLater:
+    """The dask array of an HDF5 dataset, made when more is asked of it.
+
+    Importing dask takes half a second, and laying out an array of 16 384 chunks a quarter; opening the file 4 ms.
+
+    Parameters
+    ----------
+    dataset : h5py.Dataset
+    """
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+        self.shape = dataset.shape
+        self.dtype = dataset.dtype
+
+    def __dask_keys__(self) -> Any:
+        """Return the keys of its chunks; that there is such a method is how rosettasciio tells what is lazy."""
+        return self.to_dask_array().__dask_keys__()
+
+    def to_dask_array(self) -> Any:
+        """Return the array; what `dask.array.asarray` calls."""
+        import dask.array as da
+
+        return da.from_array(self.dataset, chunks=self.dataset.chunks or "auto")  # type: ignore[no-untyped-call]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.to_dask_array(), name)
 
 
 class _InOnePiece:

@@ -114,7 +114,8 @@ def _root(path: Path, number: int, found: Found, bounds: Bounds) -> Root:
     later = _Later(path, bounds)
     reader = _reader(found, number, data, described, files, later)
     title = plain_text((metadata.get("General") or {}).get("title") or "")[:_LONGEST_TITLE]
-    by_frame = isinstance(reader, RawFrames | TiffFrames) or is_mapped(data)
+    by_frame = isinstance(reader, RawFrames | TiffFrames)
+    by_frame |= isinstance(reader, DecodedFrames) and is_mapped(data)
     return Root(
         name=_safe(title),
         title=title,
