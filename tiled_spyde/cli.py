@@ -156,6 +156,7 @@ def _serve_here(
     first: bool = True,
     started: Callable[[], None] = lambda: None,
 ) -> int:
+    from tiled_spyde.postponed import postponed
     from tiled_spyde.server import allow_many_connections, server
     from tiled_spyde.sources.probe import prepared
 
@@ -163,7 +164,7 @@ def _serve_here(
     # At a first start files will have to be looked at: a process for that starts beside all the imports here.
     new = first and bool(options.paths) and not database_in(options.state).exists()
     with prepared(new):
-        with _nothing_collected():
+        with _nothing_collected(), postponed():
             config = _config(options, key)
             adjust(config)
             app, given = _build(config)
