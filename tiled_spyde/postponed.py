@@ -31,7 +31,7 @@ def postponed(packages: Sequence[str] = PACKAGES, annotated: Sequence[str] = ANN
 
     What stands for a package gets from it whatever is asked of it. So where another version of tiled needs one while
     it starts, it starts more slowly, and nothing else is different. An ``import`` afterwards is an ordinary one, which
-    threads may do at the same time; modules of `importlib.util.LazyLoader` do not bear that before Python 3.12.3.
+    threads may do at the same time; a module of `importlib.util.LazyLoader` is found half made then (cpython#114763).
 
     Parameters
     ----------
