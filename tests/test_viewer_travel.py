@@ -49,8 +49,14 @@ def test_most_of_a_bend_is_foreseen():
         hits += position in foreseen
         travel.go(position, number * 0.016)
         foreseen.update(travel.ahead(0.03))
-    assert hits > 0.75 * len(bend)
+    assert hits > 0.9 * len(bend)
     assert len(foreseen) < 3 * len(bend)
+
+
+def test_between_two_positions_either_may_be_meant_after_what_is_likely():
+    travel, _ = passed([(0, 0), (0, 2), (1, 4)])  # goes on at y = 1.33 and 1.83
+    assert travel.ahead(0.001) == [(1, 6), (2, 8), (2, 6)]
+    assert travel.ahead(0.06) == [(1, 6), (2, 8), (2, 10), (3, 12), (3, 14)]  # too far away to be in doubt
 
 
 def test_one_step_is_the_first_of_many_and_a_jump_is_not():

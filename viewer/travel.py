@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from functools import cache
+from itertools import chain, product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,6 +25,11 @@ PAUSE_SECONDS = 0.6
 # A single step of an arrow key, also with shift, is the first of many; a longer one is a jump.
 FIRST_STEP = 5
 MOST_AHEAD = 7
+# Where a hand will be is foreseen between whole positions. Nearer than this to the middle between two, either may be
+# meant; measured on circles and strokes of a hand, that finds half or more of those that were missed.
+UNSURE = 0.3
+# Where an answer takes longer, all that may be on the way is needed for what is likely.
+DOUBTED_SECONDS = 0.05
 # A slope is a stair of steps at right angles; behind so many in a row such a step is a turn.
 STRAIGHT = 3
 
@@ -64,7 +70,9 @@ class Travel:
         return turned
 
     def ahead(self, seconds: float) -> list[Position]:
-        """Return the next positions, nearest first: those that will be passed while an answer is on the way.
+        """Return the next positions: those that will be passed while an answer is on the way.
+
+        The likeliest come first, in the order they will be passed in; then those that may be meant instead.
 
         Parameters
         ----------
@@ -81,8 +89,9 @@ class Travel:
         if steps > 1 and now > begun and math.isfinite(seconds):
             count = min(MOST_AHEAD, math.ceil(seconds * steps / (now - begun)) + 1)
         foreseen = _foreseen(steps + 1, count) @ np.array([position for _, position in self._passed])
-        coming = [tuple(int(index) for index in position) for position in np.rint(foreseen)]
-        return [position for position in dict.fromkeys(coming) if position != last]
+        likely, doubtful = zip(*map(_meant, foreseen.tolist()), strict=True)
+        coming = dict.fromkeys([*likely, *chain(*doubtful)] if seconds <= DOUBTED_SECONDS else likely)
+        return [position for position in coming if position != last][:MOST_AHEAD]
 
     def _turns(self, position: Position, now: float) -> bool:
         if not self._passed:
@@ -94,6 +103,17 @@ class Travel:
         step = [to - from_ for from_, to in zip(last, position, strict=True)]
         along = sum(a * b for a, b in zip(before, step, strict=True))
         return along < 0 or (along == 0 and max(map(abs, before)) >= STRAIGHT)
+
+
+def _meant(place: Sequence[float]) -> tuple[Position, list[Position]]:
+    """Return the position nearest to a place between positions, and the others that may be meant."""
+    choices = []
+    for index in place:
+        nearest = round(index)
+        other = nearest + (1 if index > nearest else -1)
+        choices.append((nearest, other) if abs(index - nearest) > 0.5 - UNSURE else (nearest,))
+    likely, *doubtful = product(*choices)
+    return likely, doubtful
 
 
 @cache
