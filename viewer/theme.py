@@ -85,7 +85,11 @@ COLORMAPS = tuple(OVERLAY_COLOURS)
 
 def style_sheet(theme: Theme) -> str:
     """Qt style sheet of a theme. Rules name their widgets, so that none leaks into others."""
-    t = theme
+    return "".join(part(theme) for part in (_surfaces, _buttons, _fields, _lists, _bars))
+
+
+def _surfaces(t: Theme) -> str:
+    """Dress windows, panels and what is written on them."""
     return f"""
 QWidget {{ font-size: 9pt; }}
 QMainWindow, QWidget#desk {{ background: {t.window}; }}
@@ -96,6 +100,12 @@ QLabel#hint {{ color: {t.faint}; font-size: 8pt; }}
 QLabel#dim {{ color: {t.dim}; }}
 QLabel#canvasText {{ color: {CANVAS_DIM}; background: {t.canvas}; }}
 QWidget#bar {{ background: {t.panel}; border-top: 1px solid {t.border}; }}
+"""
+
+
+def _buttons(t: Theme) -> str:
+    """Dress buttons, alone and in rows."""
+    return f"""
 QPushButton {{ background: {t.field}; color: {t.text}; border: 1px solid {t.border};
     border-radius: 4px; padding: 4px 11px; min-height: 17px; }}
 QPushButton:hover {{ background: {t.hover}; }}
@@ -110,6 +120,12 @@ QPushButton#last {{ border-top-left-radius: 0; border-bottom-left-radius: 0; bor
 QPushButton#middle:checked, QPushButton#last:checked {{ border-left: 1px solid {t.accent}; }}
 QPushButton#flat {{ border: none; background: transparent; padding: 2px 6px; color: {t.dim}; }}
 QPushButton#flat:hover {{ color: {t.text}; background: {t.hover}; }}
+"""
+
+
+def _fields(t: Theme) -> str:
+    """Dress what is chosen, typed and ticked, and how far something is."""
+    return f"""
 QComboBox {{ background: {t.field}; color: {t.text}; border: 1px solid {t.border}; border-radius: 4px;
     padding: 4px 8px 4px 8px; min-height: 17px; combobox-popup: 0; }}
 QComboBox:hover {{ background: {t.hover}; }}
@@ -131,6 +147,12 @@ QLabel#wrong {{ color: {t.bad}; font-size: 8pt; }}
 QScrollArea, QWidget#form {{ background: {t.panel}; }}
 QProgressBar {{ background: {t.field}; border: none; border-radius: 2px; }}
 QProgressBar::chunk {{ background: {t.accent}; border-radius: 2px; }}
+"""
+
+
+def _lists(t: Theme) -> str:
+    """Dress menus and the tree of files."""
+    return f"""
 QMenu {{ background: {t.panel}; color: {t.text}; border: 1px solid {t.border}; padding: 4px; }}
 QMenu::item {{ padding: 4px 18px; border-radius: 3px; }}
 QMenu::item:selected {{ background: {t.selected}; }}
@@ -143,6 +165,12 @@ QTreeWidget::branch {{ background: transparent; }}
 QTreeWidget::branch:selected {{ background: {t.selected}; }}
 QHeaderView::section {{ background: {t.panel}; color: {t.dim}; border: none;
     border-bottom: 1px solid {t.border}; padding: 3px 4px; font-weight: normal; }}
+"""
+
+
+def _bars(t: Theme) -> str:
+    """Dress the banner, sliders and scroll bars."""
+    return f"""
 QFrame#banner {{ background: {t.field}; border: none; border-left: 3px solid {t.busy}; border-radius: 3px; }}
 QSlider::groove:horizontal {{ height: 4px; background: {t.hover}; border-radius: 2px; }}
 QSlider::sub-page:horizontal {{ height: 4px; background: {t.accent}; border-radius: 2px; }}
