@@ -245,6 +245,30 @@ class TestFailed:
         qtbot.wait(300)
         assert not [url for url in server.traffic.requests if "bad.hspy" in url]
 
+    def test_a_file_the_service_had_no_room_for_is_looked_into_again(self, qtbot, window, server):
+        server.traffic.refusals["/search/busy.hspy"] = (503, "no room")
+        put(server, "busy.hspy", item=file(signal=diffraction_scan()))
+        qtbot.waitUntil(lambda: any("/search/busy.hspy" in url for url in server.traffic.requests))
+        qtbot.waitUntil(lambda: not window.session.library._opening)
+        server.traffic.refusals.clear()
+        qtbot.waitUntil(lambda: ("busy.hspy", "signal", "root") in window.tree.items)
+
+    def test_a_folder_that_cannot_be_listed_hides_no_other(self, qtbot, window, server):
+        server.traffic.refusals["/search/folder"] = (410, "moved away")
+        put(server, "later", item=folder({"c.hspy": file(signal=diffraction_scan())}))
+        qtbot.waitUntil(lambda: ("later", "c.hspy") in window.tree.items)
+
+
+def test_of_what_is_typed_quickly_only_the_last_is_searched_for(qtbot, window, server):
+    library = window.session.library
+    with qtbot.waitSignal(library.found, check_params_cb=lambda text, _paths: text == "scan"):
+        for text in ("s", "sc", "sca", "scan"):
+            library.search(text)
+    sought = [
+        url.partition("[text]=")[2].partition("&")[0] for url in server.traffic.requests if "[text]=" in url
+    ]
+    assert set(sought) == {"s", "scan"}
+
 
 class TestKeyboard:
     def test_arrow_keys_alone_show_the_node(self, qtbot, window):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyqtgraph.Qt import QtCore
 
-from viewer.errors import Refused, Unauthorised, Unreachable
+from viewer.errors import Busy, Unauthorised, Unreachable
 from viewer.nodes import Entry, Indexing, Node, Sort, Tree
 from viewer.walk import Changes, Walk
 
@@ -32,6 +32,8 @@ CALM_PULSES = 3
 # After a look all rests this many times as long as the look took: where something changed, and where not.
 REST_CHANGED, REST = 4.0, 20.0
 MOST_FOLDERS_SEARCHED = 50
+# What says nothing of the thing that was asked for: it is asked for again.
+ANOTHER_TIME = (Unreachable, Unauthorised, Busy)
 
 
 class Library(QtCore.QObject):
@@ -63,7 +65,7 @@ class Library(QtCore.QObject):
         self._due = self._due_if_changed = self._watch_due = 0.0
         self._mark = self._walked_mark = ""
         self._pulses = 0
-        self._asked = self._opening = False
+        self._asked = self._opening = self._searching = False
         self._sought = ""
         self._urgent: dict[Path, None] = {}
         self._visible: dict[Path, None] = {}
@@ -138,7 +140,7 @@ class Library(QtCore.QObject):
     def search(self, text: str) -> None:
         """Let the service find a text in titles and types; `found` tells, folder by folder."""
         self._sought = text
-        if text:
+        if text and not self._searching:
             self._search(text, list(self.entries)[:MOST_FOLDERS_SEARCHED], frozenset())
 
     def _ask(self, question: Callable[[], Any], then: Then) -> None:
@@ -167,7 +169,7 @@ class Library(QtCore.QObject):
             self._begin()
         if self.watched is not None and now >= self._watch_due:
             self._visible.setdefault(self.watched)
-            self._open_next()
+        self._open_next()
 
     def _begin(self) -> None:
         if self._walk is None:
@@ -188,11 +190,11 @@ class Library(QtCore.QObject):
     def _page_came(self, page: Any, error: ServiceError | None) -> None:
         if self._walk is None:
             return
-        if isinstance(error, Refused) and self._walk.next != ((), 0):
-            self._walk.skip()
-        elif error is not None:
+        if error is not None and (isinstance(error, ANOTHER_TIME) or self._walk.next == ((), 0)):
             self._walk = None
             return
+        if error is not None:
+            self._walk.skip()
         else:
             self._tell(self._walk.take(page))
         self._turn_page()
@@ -232,23 +234,28 @@ class Library(QtCore.QObject):
 
     def _trees_came(self, entry: Entry, trees: Any, error: ServiceError | None) -> None:
         self._opening = False
-        if isinstance(error, Refused):
+        if isinstance(error, ANOTHER_TIME):
+            self._visible[entry.path] = None  # with the next pulse, or when the connection is back
+            return
+        if error is not None:
             trees = (Tree(entry.path, error=str(error)),)
-        elif error is not None:
-            return  # the connection: everything is asked for again when it is back
         if self.entry(entry.path) is not None:
             self.trees[entry.path] = trees
             self.opened.emit(entry, trees)
         self._open_next()
 
     def _search(self, text: str, folders: list[Path], paths: frozenset[Path]) -> None:
+        self._searching = bool(folders)
         if not folders:
             return
 
         def came(more: frozenset[Path] | None, _error: ServiceError | None) -> None:
-            if text == self._sought:  # a person who types on wants nothing of this any more
-                both = paths | (more or frozenset())
-                self.found.emit(text, both)
-                self._search(text, folders[1:], both)
+            if text != self._sought:  # a person who types on wants nothing of this any more
+                self._searching = False
+                self.search(self._sought)
+                return
+            both = paths | (more or frozenset())
+            self.found.emit(text, both)
+            self._search(text, folders[1:], both)
 
         self._ask(lambda: self._service.find(folders[0], text), came)
