@@ -225,6 +225,26 @@ def stand_in():
     server.stop()
 
 
+@pytest.fixture
+def scan_service():
+    """A stock tiled server with one scan, for one test to stop, change and slow down."""
+    from viewer_service import StandIn, diffraction_scan, file
+
+    server = StandIn(file(signal=diffraction_scan())).start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def window(qtbot, scan_service):
+    """A window on the scan of `scan_service`, which soon notices what that does."""
+    from viewer_service import PACE, choose, opened
+
+    with opened(qtbot, scan_service.url, **PACE) as window:
+        choose(qtbot, window, "signal", "root")
+        yield window
+
+
 @pytest.fixture(scope="session")
 def shared_data():
     """The folder of real files, which are not ours to publish."""

@@ -75,7 +75,11 @@ def fetcher(qtbot, reader):
     for x in list(reader.hold):
         reader.held[x].set()
     fetcher.close()
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("viewer-")]
+    assert not workers()
+
+
+def workers():
+    return [thread for thread in threading.enumerate() if thread.name.startswith("viewer-")]
 
 
 def open_window(qtbot, fetcher):
@@ -306,3 +310,13 @@ def test_closing_does_not_wait_for_a_hung_service(qtbot):
     fetcher.close()
     assert time.perf_counter() - started < 4
     reader.held[1].set()
+    qtbot.waitUntil(lambda: not workers())
+
+
+def test_after_closing_nothing_is_begun(qtbot, reader):
+    fetcher = Fetcher(reader)
+    fetcher.close()
+    fetcher.ask("frame", frame(1), top)
+    fetcher.ahead("navigator", [frame(2)])
+    assert not workers()
+    assert reader.order == []

@@ -1,12 +1,14 @@
 """What a view's workers choose, and in which order: no threads, no clock but the one given."""
 
+from time import perf_counter
+
 import numpy as np
 import pytest
 
 from viewer import lanes
 from viewer.cache import Cache
 from viewer.errors import Busy, Refused
-from viewer.lanes import REST_SECONDS, Flight, Job, Lane
+from viewer.lanes import BUSY_SECONDS, REST_SECONDS, Flight, Job, Lane
 from viewer.nodes import Axis, Node
 from viewer.pace import Distance
 from viewer.view_state import Request, Span
@@ -33,10 +35,10 @@ class Bench:
     def _read(self, address, _call):
         return self.answer(address)
 
-    def ask(self, x, at=0.0):
+    def ask(self, x, at=0.0, not_before=0.0):
         self.sequence += 1
         request = Request(NODE, (x, Span(0, 4)))
-        self.lane.ask(Job(self.sequence, request, *locate(request), np.max, at))
+        self.lane.ask(Job(self.sequence, request, *locate(request), np.max, at, not_before))
 
     def grow(self, round_trip=0.02):
         for _ in range(40):
@@ -185,23 +187,62 @@ def test_dropping_ends_all_calls_and_asking_again_begins_others(bench):
     assert len(bench.answers) == 1
 
 
-def test_a_busy_service_is_left_alone_for_as_long_as_it_asks(bench):
-    def busy(_address):
-        raise Busy("computing", 3.0)
+def busy(seconds):
+    def answer(_address):
+        raise Busy("no room", seconds)
 
-    bench.answer = busy
+    return answer
+
+
+def test_what_a_service_had_no_room_for_is_asked_again_when_it_says(bench):
+    bench.answer = busy(3.0)
     bench.ask(1)
     bench.take()
     bench.land(1)
     assert isinstance(bench.answers[0].error, Busy)
-    until = bench.lane._not_before
-    bench.ask(2)
-    assert bench.take(until - 0.01) is None
-    assert bench.lane._patience(until - 0.01) == pytest.approx(0.01)
-    assert bench.take(until) == (2, "u=1")
-    bench.land(2)
-    bench.ask(3)
-    bench.lane.drop()  # another node is not what it was busy with
+    later = perf_counter() + 3.0
+    bench.ask(1, not_before=later)
+    assert bench.take(later - 0.01) is None
+    assert bench.lane._patience(later - 0.01) == pytest.approx(0.01)
+    assert bench.take(later) == (1, "u=1")
+
+
+def test_another_position_does_not_wait_for_as_long_and_goes_alone(bench):
+    bench.grow()
+    bench.answer = busy(30.0)
+    bench.ask(1)
+    bench.take()
+    bench.land(1)
+    now = perf_counter()
+    bench.ask(2, at=now)
+    assert bench.take(now - BUSY_SECONDS) is None
+    assert bench.lane._patience(now) <= BUSY_SECONDS
+    assert bench.take(now + BUSY_SECONDS) == (2, "u=1")
+    assert bench.lane.window.size == 1
+
+
+def test_nothing_is_fetched_ahead_until_a_busy_service_has_room(bench):
+    bench.grow()
+    bench.answer = busy(3.0)
+    bench.lane.ahead([address(60)])
+    bench.take()
+    bench.land(60)
+    now = perf_counter()
+    bench.grow()
+    bench.lane.ahead([address(61)])
+    assert bench.take(now) is None
+    assert bench.lane._patience(now) == pytest.approx(3.0, abs=2.9)
+    bench.ask(1, at=now)  # nobody has said that there is no room for what is looked at
+    assert bench.take(now) == (1, "u=1")
+    assert bench.take(now + 3.0) == (61, "u=5")
+
+
+def test_another_node_is_not_what_the_service_was_busy_with(bench):
+    bench.answer = busy(3.0)
+    bench.ask(1)
+    bench.take()
+    bench.land(1)
+    bench.lane.drop()
     bench.ask(4)
     assert bench.take(0.0) == (4, "u=1")
 

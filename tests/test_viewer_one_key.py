@@ -1,30 +1,14 @@
 """An open picture never mixes two recipes: navigator, frame and histogram are of one key, or empty."""
 
 import numpy as np
-import pytest
-from viewer_service import StandIn, choose, diffraction_scan, file, opened, shown
+from viewer_service import diffraction_scan, shown
 
 OFFSET = 20000
-PACE = {"heartbeat_ms": 100, "retry_ms": 50, "pulse_ms": 40}
 
 
-@pytest.fixture
-def stand_in():
-    server = StandIn(file(signal=diffraction_scan())).start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture
-def window(qtbot, stand_in):
-    with opened(qtbot, stand_in.url, **PACE) as window:
-        choose(qtbot, window, "signal", "root")
-        yield window
-
-
-def change(stand_in, number):
+def change(scan_service, number):
     """The file has changed: other counts, under another key."""
-    stand_in.tree._mapping["signal"] = diffraction_scan(key=f"0{number}", offset=OFFSET * (number % 2))
+    scan_service.tree._mapping["signal"] = diffraction_scan(key=f"0{number}", offset=OFFSET * (number % 2))
 
 
 def parts(window):
@@ -36,12 +20,12 @@ def parts(window):
     return frames | {int(p.raw.min() >= 54 * OFFSET) for p in (navigator, below) if p is not None}
 
 
-def test_all_parts_change_in_one_step(qtbot, window, stand_in):
+def test_all_parts_change_in_one_step(qtbot, window, scan_service):
     session, seen = window.session, []
     for said in (session.chosen, session.framed, session.navigated, session.moved):
         said.connect(lambda *_: seen.append(parts(window)))  # after the window heard of it
     for number in (1, 2, 3):
-        change(stand_in, number)
+        change(scan_service, number)
         session.move_to((number, 6))
         qtbot.waitUntil(
             lambda key=f"0{number}": (
@@ -56,7 +40,7 @@ def test_all_parts_change_in_one_step(qtbot, window, stand_in):
     assert {0} in seen
 
 
-def test_a_file_that_changes_between_two_answers(qtbot, window, stand_in):
+def test_a_file_that_changes_between_two_answers(qtbot, window, scan_service):
     """The frame of the old key has come, the navigator's next level is of the new one: 410, and all of it anew."""
     session = window.session
     changed = []
@@ -64,7 +48,7 @@ def test_a_file_that_changes_between_two_answers(qtbot, window, stand_in):
     def between(_answer):
         if not changed:
             changed.append(True)
-            change(stand_in, 1)
+            change(scan_service, 1)
 
     session.framed.connect(between)
     session.move_to((4, 6))

@@ -6,7 +6,7 @@ import pytest
 from fastapi import APIRouter, HTTPException, Response
 from viewer_service import PinnedMap, StandIn, diffraction_scan, encoded, file, tree
 
-from viewer.answered import seconds_of, stages_of
+from viewer.answered import refusal, seconds_of, stages_of
 from viewer.errors import Busy, Garbled, Gone, Refused, Unauthorised, Unreachable
 from viewer.nodes import Sort
 from viewer.view_state import Request, Span, map_request
@@ -135,6 +135,21 @@ def test_a_refusal_says_what_the_service_said(service, stand_in):
     with pytest.raises(Busy) as busy:
         service.fetch(select(node, 1, 2, None, None))
     assert busy.value.retry_after == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    ("status", "detail", "kind", "told"),
+    [
+        (429, "slowly", Busy, "slowly"),
+        (422, None, Refused, "422 Unprocessable"),
+        (422, {"why": "so"}, Refused, "why"),
+        (422, [{"loc": ["body", "name"], "msg": "too long"}, "no"], Refused, "name: too long; no"),
+    ],
+)
+def test_whatever_a_refusal_holds_is_told(status, detail, kind, told):
+    error = refusal(httpx.Response(status, json={"detail": detail}), "here", writing=False)
+    assert type(error) is kind
+    assert told in str(error)
 
 
 def test_an_unknown_node_is_refused(service):

@@ -41,6 +41,8 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 os.environ.setdefault("QT_FONT_DPI", "96")
 pg.setConfigOption("mouseRateLimit", 0)  # every mouse event counts, as in a test it must
 
+# Milliseconds between two looks at the service.
+PACE = {"heartbeat_ms": 100, "retry_ms": 50, "pulse_ms": 40}
 CODEC = Blosc("lz4", 5, Blosc.BITSHUFFLE)
 default_serialization_registry.register(
     "array", "application/x-blosc", lambda _type, array, _metadata: CODEC.encode(np.ascontiguousarray(array))

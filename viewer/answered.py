@@ -24,7 +24,7 @@ def refusal(answer: httpx.Response, name: str, writing: bool) -> ServiceError:
         return Unauthorised(f"{name} asks for a valid key ({detail}). Start the viewer with --api-key KEY.")
     if answer.status_code == 410:
         return Gone(detail)
-    if answer.status_code == 503:
+    if answer.status_code in (429, 503):  # a proxy says the first
         return Busy(detail, seconds_of(answer.headers.get("Retry-After", "")))
     if answer.status_code in (502, 504):
         return Unreachable(f"{name} is behind a proxy that cannot reach it ({detail}).")
@@ -33,11 +33,12 @@ def refusal(answer: httpx.Response, name: str, writing: bool) -> ServiceError:
 
 def _detail(answer: httpx.Response) -> str:
     """Return what the service says went wrong, in one line."""
-    try:
+    detail = None
+    with suppress(ValueError, KeyError, TypeError):
         detail = answer.json()["detail"]
-    except (ValueError, KeyError, TypeError):
-        detail = f"{answer.status_code} {answer.reason_phrase}"
-    return detail if isinstance(detail, str) else "; ".join(map(_complaint, detail))
+    if isinstance(detail, list):
+        return "; ".join(map(_complaint, detail))
+    return str(detail) if detail else f"{answer.status_code} {answer.reason_phrase}"
 
 
 def _complaint(item: Any) -> str:

@@ -10,15 +10,18 @@ from __future__ import annotations
 import socket
 import threading
 from contextlib import suppress
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
+
+import httpx
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    import httpx
-
 OPENED = ("connect_tcp.complete", "start_tls.complete")
+# What a connection says that the other end gave up: while it was idle, or in the middle.
+LOST = (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError)
 
 
 class Call:
@@ -73,11 +76,19 @@ class Connection:
         self._began = 0.0
 
     def get(self, url: str, headers: Mapping[str, str], call: Call) -> httpx.Response:
-        """Send a request and wait for all of its answer; raises what httpx does, also when it was ended."""
+        """Send a request and wait for all of its answer; raises what httpx does, also when it was ended.
+
+        The other end may close an idle connection just as the request is on its way: it then goes over a new one.
+        """
         self._call = call
         call.goes_over(self._socket)
+        asked = partial(self.client.get, url, headers=dict(headers), extensions={"trace": self._trace})
         try:
-            return self.client.get(url, headers=dict(headers), extensions={"trace": self._trace})
+            return asked()
+        except LOST:
+            if call.ended or call.opening:
+                raise
+            return asked()
         finally:
             call.goes_over(None)
 

@@ -71,7 +71,7 @@ class Fetcher(QtCore.QObject):
         self._closed = False
         self._done.connect(self._arrive, QtCore.Qt.ConnectionType.QueuedConnection)
 
-    def ask(self, view: str, request: Request, work: Callable[[NDArray[Any]], Any]) -> int:
+    def ask(self, view: str, request: Request, work: Callable[[NDArray[Any]], Any], wait: float = 0.0) -> int:
         """Fetch a slice for a view; what the view asked before and no worker took is forgotten.
 
         Parameters
@@ -82,6 +82,8 @@ class Fetcher(QtCore.QObject):
             What to fetch.
         work : callable
             What to make of the array, in the worker thread.
+        wait : float
+            Seconds for which the service is not asked, where what is cached will not do.
 
         Returns
         -------
@@ -92,7 +94,8 @@ class Fetcher(QtCore.QObject):
         if self._closed:
             return self._sequence
         self._asked[view] = self._sequence
-        self._lane(view).ask(Job(self._sequence, request, *locate(request), work))
+        now = perf_counter()
+        self._lane(view).ask(Job(self._sequence, request, *locate(request), work, now, now + wait))
         return self._sequence
 
     def ahead(self, view: str, requests: Iterable[Request], turned: bool = False) -> None:
@@ -107,7 +110,8 @@ class Fetcher(QtCore.QObject):
         turned : bool
             True where what is already on the way leads elsewhere.
         """
-        self._lane(view).ahead([locate(request)[0] for request in requests], turned)
+        if not self._closed:
+            self._lane(view).ahead([locate(request)[0] for request in requests], turned)
 
     def drop(self, view: str) -> None:
         """Cancel whatever is under way for a view: its node, its parameters or its window changed."""

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 MOST_WORKERS = 2 * MOST_IN_FLIGHT + 4
 # A position that stays the newest for so long is where the person stopped: it does not wait for a slot.
 REST_SECONDS = 0.025
+# After a service had no room, the next question waits for so long at most: it is about another position.
+BUSY_SECONDS = 1.0
 # RFC 9218: what is looked at goes before anything else, maps cost a frame for each position.
 LOOKED_AT, WHOLE_MAP, AHEAD = "u=1", "u=3", "u=5"
 
@@ -85,6 +87,7 @@ class Job:
     crop: Crop
     work: Callable[[NDArray[Any]], Any]
     asked_at: float = field(default_factory=perf_counter)
+    not_before: float = 0.0  # what a busy service asked for when it was asked for the same
 
 
 @dataclass
@@ -126,7 +129,7 @@ class Lane:
         self._workers: list[threading.Thread] = []
         self._waiting = 0
         self._started_at = 0.0
-        self._not_before = 0.0  # what a busy service asked for
+        self._not_before = self._ahead_not_before = 0.0  # the service was busy
         self._closed = False
 
     def ask(self, job: Job) -> None:
@@ -157,7 +160,7 @@ class Lane:
         """Want nothing of what was asked so far: its connections are closed, the service stops working for it."""
         with self._wake:
             self._forget()
-            self._not_before = 0.0
+            self._not_before = self._ahead_not_before = 0.0
             self.window.restart()
 
     def close(self) -> None:
@@ -227,13 +230,13 @@ class Lane:
         if job is not None and (flight := self._flights.get(job.address)) is not None:
             flight.job = job
             self._pending = job = None
-        if now < self._not_before:
-            return None
         if job is not None:
             if now < self._start_at(job):
                 return None
             self._pending, self._started_at = None, now
             return self._start(job.address, job)
+        if now < self._ahead_not_before:
+            return None
         while self._ahead and self._on_the_way(looked_at=False) < self._most_ahead():
             address = self._ahead.popleft()
             if address not in self._cache and address not in self._flights:
@@ -243,16 +246,19 @@ class Lane:
     def _start_at(self, job: Job) -> float:
         """Return when a job may start, as things are: `inf` for not before another has landed."""
         on_the_way, rested = self._on_the_way(looked_at=True), job.asked_at + REST_SECONDS
+        allowed = max(self._not_before, job.not_before)
         if on_the_way >= self.window.size:
-            return rested if on_the_way == self.window.size else math.inf
+            return max(rested, allowed) if on_the_way == self.window.size else math.inf
         paced = self._started_at + self.window.spacing(self._distance.seconds)
-        return min(rested, paced) if on_the_way else 0.0
+        return max(min(rested, paced), allowed) if on_the_way else allowed
 
     def _patience(self, now: float) -> float | None:
         """Return the seconds until something may be chosen by the mere passing of time; None for never."""
-        if now < self._not_before:
-            return self._not_before - now if self._pending is not None or self._ahead else None
-        start_at = math.inf if self._pending is None else self._start_at(self._pending)
+        start_at = math.inf
+        if self._pending is not None:
+            start_at = self._start_at(self._pending)
+        elif self._ahead and now < self._ahead_not_before:
+            start_at = self._ahead_not_before
         return max(0.0, start_at - now) if math.isfinite(start_at) else None
 
     def _on_the_way(self, looked_at: bool) -> int:
@@ -283,19 +289,23 @@ class Lane:
         with self._wake:
             if not flight.call.ended:
                 del self._flights[flight.address]
-                self._learn(round_trip, error)
+                self._learn(round_trip, error, flight.job is not None)
             job = flight.job
             self._wake.notify()
         if job is not None:
             self._finish(job, None if received is None else received.array, error, round_trip, received)
 
-    def _learn(self, round_trip: float, error: ServiceError | None) -> None:
+    def _learn(self, round_trip: float, error: ServiceError | None, looked_at: bool) -> None:
         """Set the pace by one answer. Called with the lock held."""
         if error is None:
             self._distance.record(round_trip)
             self.window.record(round_trip)
         elif isinstance(error, Busy):
-            self._not_before = perf_counter() + error.retry_after
+            now = perf_counter()
+            self.window.begin_anew()
+            self._ahead_not_before = now + error.retry_after
+            if looked_at:
+                self._not_before = now + min(error.retry_after, BUSY_SECONDS)
 
     def _finish(
         self,

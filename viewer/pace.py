@@ -19,6 +19,10 @@ class Distance:
         """Learn from one answer."""
         self.seconds = min(self.seconds, seconds)
 
+    def restart(self) -> None:
+        """Forget it: the service was lost, and may be found on another way."""
+        self.seconds = math.inf
+
 
 class AdaptiveWindow:
     """How many requests may be on the way: more while that costs no latency, fewer when they queue.
@@ -89,6 +93,10 @@ class AdaptiveWindow:
     def slow(self, distance: float) -> bool:
         """Return True where answers are worked for, rather than only far."""
         return math.isfinite(self._smallest) and self._smallest > distance + SLOW_SECONDS
+
+    def begin_anew(self) -> None:
+        """Ask for one at a time: the service had no room for more."""
+        self._size = 1.0
 
     def restart(self) -> None:
         """Forget the smallest round trip: another node costs something else."""

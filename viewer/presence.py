@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 ABOUT = "about"
 # Whose trouble a person reads first.
 SERVICE, FRAME, DETAIL, NAVIGATOR, NOTICE = "service", "frame", "detail", "navigator", "notice"
-URGENCY = (SERVICE, FRAME, DETAIL, NAVIGATOR, NOTICE)
+PICTURES = (FRAME, DETAIL, NAVIGATOR)
+URGENCY = (SERVICE, *PICTURES, NOTICE)
 
 
 class Troubles(QtCore.QObject):
@@ -29,8 +30,8 @@ class Troubles(QtCore.QObject):
         self._texts: dict[str, str] = {}
 
     def put(self, source: str, text: str) -> None:
-        """Say what is wrong somewhere; an unknown place is the service's own."""
-        self._texts[source if source in URGENCY else SERVICE] = text
+        """Say what is wrong somewhere; an unknown place is as urgent as the service."""
+        self._texts[source] = text
         self._tell()
 
     def settle(self, source: str) -> None:
@@ -39,7 +40,11 @@ class Troubles(QtCore.QObject):
             self._tell()
 
     def _tell(self) -> None:
-        self.changed.emit(next((self._texts[source] for source in URGENCY if source in self._texts), ""))
+        self.changed.emit(self._texts.get(min(self._texts, key=_rank, default=""), ""))
+
+
+def _rank(source: str) -> int:
+    return URGENCY.index(source) if source in URGENCY else 0
 
 
 class Presence(QtCore.QObject):
@@ -64,15 +69,16 @@ class Presence(QtCore.QObject):
     ) -> None:
         super().__init__()
         self.is_connected = False
+        self.refused: str | None = None  # which view asked with a key that will not do
         self._service, self._fetcher, self._troubles = service, fetcher, troubles
         self._heartbeat_ms, self._retry_ms = heartbeat_ms, retry_ms
-        self._asked = self._lost = self._key_refused = False
+        self._asked = self._lost = False
         self._timer = QtCore.QTimer(self)
         self._timer.timeout.connect(self._ask)
 
     def start(self) -> None:
         """Keep an eye on the service, from now on or again."""
-        self._key_refused = False
+        self.refused = None
         self._timer.start(self._heartbeat_ms if self.is_connected else self._retry_ms)
 
     def stop(self) -> None:
@@ -80,17 +86,20 @@ class Presence(QtCore.QObject):
         self._timer.stop()
 
     def answered(self, view: str) -> bool:
-        """Note that an answer came; returns True when the service was away before.
+        """Note that the service answered; returns True when it was away before.
 
-        A lost service is back when it says what it is, at the pace of that question: another answer may be
-        from the cache, and not everyone who hears it asks again for what was lost. But what a service says
-        of itself is for everybody, so it says nothing about a key that was refused.
+        A lost service is back when it says what it is, at the pace of that question: not everyone who hears
+        another answer asks again for what was lost. But what it says of itself is for everybody, and what it
+        lists may be for more than may read it: a key that was refused is known by what it was refused.
         """
         self._asked = self._asked and view != ABOUT
-        counts = view != ABOUT if self._key_refused else view == ABOUT or not self._lost
+        if self.refused is not None:
+            counts = view == self.refused or view in PICTURES
+        else:
+            counts = view == ABOUT or not self._lost
         if self.is_connected or not counts:
             return False
-        self.is_connected, self._lost = True, False
+        self.is_connected, self._lost, self.refused = True, False, None
         self._timer.setInterval(self._heartbeat_ms)
         self._troubles.settle(SERVICE)
         self.connected.emit(True)
@@ -100,11 +109,13 @@ class Presence(QtCore.QObject):
         """Note an error; returns True when it is one of the connection or the key, not of what was asked."""
         self._asked = self._asked and view != ABOUT
         if isinstance(error, Unreachable):
-            self._lost = True
+            self._lost, self.refused = True, None  # when it is back, it tells again of what it refuses
             self._away(f"{error} Trying again.")
+            if not self._timer.isActive():
+                self._timer.start(self._retry_ms)
         elif isinstance(error, Unauthorised):
             self._away(str(error))
-            self._key_refused = True
+            self.refused = self.refused if self.refused in PICTURES else view
             self._timer.stop()  # asking again with the same key is of no use
         return isinstance(error, Unreachable | Unauthorised)
 

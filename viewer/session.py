@@ -19,7 +19,7 @@ from viewer.figures import Meter
 from viewer.library import LIBRARY, PULSE_MS, Library
 from viewer.maker import MAKER, Maker
 from viewer.nodes import Kind, Sort
-from viewer.presence import DETAIL, FRAME, NAVIGATOR, NOTICE, Presence, Troubles
+from viewer.presence import DETAIL, FRAME, NAVIGATOR, NOTICE, PICTURES, Presence, Troubles
 from viewer.travel import Travel
 from viewer.view_state import (
     Places,
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from viewer.figures import Figures
     from viewer.lanes import Answer
     from viewer.nodes import Entry, Node, Tree
-    from viewer.view_state import Region
+    from viewer.view_state import Region, Request
     from viewer.walk import Changes
     from viewer.wire import Service
 
@@ -124,6 +124,7 @@ class Session(QtCore.QObject):
     def try_again(self) -> None:
         """Ask for everything that is shown once more."""
         self._reload = True
+        self.fetcher.distance.restart()
         self.presence.start()
         self.relist()
 
@@ -236,13 +237,13 @@ class Session(QtCore.QObject):
         elif (request := frame_request(self.state)) is not None:
             self.fetcher.ask(FRAME, request, self.contrasts.work(node))
 
-    def _ask_map(self, view: str, node: Node, stride: int) -> None:
+    def _ask_map(self, view: str, node: Node, stride: int, wait: float = 0.0) -> None:
         """Ask for one level of a map; finer ones follow from its answer."""
         if view == FRAME:
             position, work = self.state.position, self.contrasts.work(node, stride)
         else:
             position, work = navigator_position(self.state, node), self.contrasts.plain(node, stride)
-        self.fetcher.ask(view, map_request(node, position, stride), work)
+        self.fetcher.ask(view, map_request(node, position, stride), work, wait)
 
     def _ask_detail(self) -> None:
         request = detail_request(self.state)
@@ -292,20 +293,19 @@ class Session(QtCore.QObject):
             if not self.presence.failed(answer.view, answer.error):
                 self._failed(answer, answer.error)
             return
-        if self.presence.answered(answer.view) and answer.view != LIBRARY:
+        self.troubles.settle(answer.view)
+        asked_service = answer.request is None or answer.bytes > 0
+        if asked_service and self.presence.answered(answer.view) and answer.view != LIBRARY:
             self.try_again()
         if answer.view == FRAME:
             self._frame_came(answer)
         elif answer.view == NAVIGATOR:
-            self.troubles.settle(NAVIGATOR)
             self.navigated.emit(answer)
             self._refine(answer)
         elif answer.view == DETAIL:
-            self.troubles.settle(DETAIL)
             self.detailed.emit(answer)
 
     def _frame_came(self, answer: Answer) -> None:
-        self.troubles.settle(FRAME)
         self._meter.count(answer)
         self.framed.emit(answer)
         if self._navigator_waits:
@@ -366,6 +366,8 @@ class Session(QtCore.QObject):
                 self.troubles.put(NOTICE, f"{changed} has changed. This is {node.name} as it is now.")
         elif relisted_for is not None:
             self.troubles.put(FRAME, f"{shown.name} cannot be read: {relisted_for}")
+        elif self.presence.refused in PICTURES:
+            self._ask_frame()  # who may read it may have changed, and nothing in the list tells
         self._reload = False
 
     def _miss(self, node: Node) -> None:
@@ -380,8 +382,7 @@ class Session(QtCore.QObject):
             self._relisted_for = str(error)
             self.relist()
         elif isinstance(error, Busy) and answer.request is not None:
-            self.troubles.put(view, f"{answer.request.node.name} is being computed: {error}")
-            self._ask_again(answer)  # its lane waits as long as the service asks for
+            self._ask_later(answer, answer.request, error)
         else:
             self.troubles.put(view, str(error))
             if view == FRAME:
@@ -389,12 +390,11 @@ class Session(QtCore.QObject):
         if view == FRAME and self._navigator_waits:
             self._ask_navigator()
 
-    def _ask_again(self, answer: Answer) -> None:
-        """Repeat a request the service was too busy for, unless something newer was asked."""
-        request = answer.request
-        if request is None or not self.fetcher.is_newest(answer):
-            return
-        if request.node.kind is Kind.MAP:
-            self._ask_map(answer.view, request.node, request.stride)
-        else:
-            self.fetcher.ask(answer.view, request, self.contrasts.work(request.node))
+    def _ask_later(self, answer: Answer, request: Request, error: Busy) -> None:
+        """Repeat a request the service had no room for, unless something newer was asked."""
+        name, wait = request.node.name, error.retry_after
+        self.troubles.put(answer.view, f"{name} is not there yet, and is asked for again: {error}")
+        if self.fetcher.is_newest(answer) and request.node.kind is Kind.MAP:
+            self._ask_map(answer.view, request.node, request.stride, wait)
+        elif self.fetcher.is_newest(answer):
+            self.fetcher.ask(answer.view, request, self.contrasts.work(request.node), wait)
