@@ -34,7 +34,7 @@ KEY = "secret"
 settings.register_profile("without a clock", deadline=None)
 settings.load_profile("without a clock")
 
-pytest_plugins = ["clients_table"]
+pytest_plugins = ["clients_table", "catalog_samples", "index_samples", "zarr_samples"]
 
 NAMES = {0: (), 1: ("x",), 2: ("y", "x"), 3: ("t", "y", "x")}
 SIGNAL_NAMES = {0: (), 1: ("E",), 2: ("ky", "kx"), 3: ("ky", "kx", "colour")}
@@ -165,7 +165,7 @@ def serving(paths, *, public=False, trees=None, guarded=True, arguments=None, wa
     get_settings.cache_clear()
 
 
-def until(done, seconds=60):
+def until(done, seconds=120):
     """Wait for something to become true."""
     deadline = time.monotonic() + seconds
     while not done():
@@ -173,7 +173,7 @@ def until(done, seconds=60):
         time.sleep(0.02)
 
 
-def until_indexed(client, seconds=60):
+def until_indexed(client, seconds=120):
     """Wait until a server somewhere has looked through its folders."""
 
     def idle():

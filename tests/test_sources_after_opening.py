@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from threading import Event
+from threading import Event, Thread
 
 import numpy as np
 import pytest
 import source_files as write
+from index_samples import stack
 from source_samples import SMALL
 
 from tiled_spyde.errors import SourceChanged, SourceError
-from tiled_spyde.sources import find_sources, formats, open_source
+from tiled_spyde.sources import Source, find_sources, formats, open_source
 from tiled_spyde.sources.files import File, digest
 
 
@@ -178,3 +180,39 @@ def test_a_large_frame_is_read_in_parts_that_fit(name, tmp_path, monkeypatch):
     np.testing.assert_array_equal(root.reader.read(first), whole)
     region = (slice(1, len(whole), 2), slice(0, 3, 1))
     np.testing.assert_array_equal(root.reader.read(first, region), whole[region])
+
+
+class TestOpenSources:
+    @pytest.fixture
+    def many(self, tmp_path):
+        paths = [stack(tmp_path / f"{number}.mrc", plus=number) for number in range(80)]
+        return [Source.at(path) for path in paths]
+
+    def test_only_some_stay_open_and_all_can_be_read(self, many):
+        for _ in range(2):
+            for number, source in enumerate(many):
+                assert source.roots[0].reader.read((0,))[0, 0] == (number + 0)
+        is_open = [source.roots[0].reader._later._opened is not None for source in many]
+        assert sum(is_open) == 64
+        assert not any(is_open[:16])
+
+    def test_many_threads_open_once(self, many, monkeypatch):
+        from tiled_spyde.sources import source as opening
+
+        opened = []
+
+        open_source = opening.open_source
+
+        def counted(path, *more):
+            opened.append(path)
+            time.sleep(0.1)
+            return open_source(path, *more)
+
+        monkeypatch.setattr(opening, "open_source", counted)
+        (root,) = many[0].roots
+        threads = [Thread(target=root.reader.read, args=((0,),)) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert opened == [many[0].path]

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 import zlib
 from itertools import pairwise
 from pathlib import Path
@@ -17,6 +16,7 @@ import h5py
 import numpy as np
 import pytest
 import source_files as write
+from conftest import until
 from source_samples import SMALL
 
 from tiled_spyde.sources import Source
@@ -77,13 +77,6 @@ def hostile(tmp_path, monkeypatch):
     (folder / "sitecustomize.py").write_text(textwrap.dedent(HOSTILE))
     monkeypatch.syspath_prepend(folder)
     return lambda what: write.write_mrc(tmp_path / f"{what}.mrc", write.placed((3, 6, 5), "u2"))
-
-
-def wait_until(condition, seconds=120):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
 
 
 def is_running(pid):
@@ -225,7 +218,7 @@ def test_a_child_dies_with_its_server(tmp_path):
         child = int(running.stdout.readline())
         assert is_running(child)
         running.send_signal(signal.SIGKILL)
-    wait_until(lambda: not is_running(child))
+    until(lambda: not is_running(child))
 
 
 def test_a_child_that_was_started_before_is_taken_once_and_none_is_left(tmp_path):
@@ -242,7 +235,7 @@ def test_a_child_that_was_started_before_is_taken_once_and_none_is_left(tmp_path
     others = children()
     with prepared():
         (spare,) = children() - others
-    wait_until(lambda: not is_running(spare))
+    until(lambda: not is_running(spare))
     with prepared(False):
         assert children() <= others
 
@@ -272,27 +265,27 @@ class TestProbing:
         probing = Probing(lambda request, source: found.append(request.path.name), idle=0.05)
         for number in range(20):
             probing.ask(Request(-number, tmp_path / str(number)))
-        wait_until(lambda: most == 2)
+        until(lambda: most == 2)
         hold.set()
-        wait_until(lambda: len(found) == 20)
+        until(lambda: len(found) == 20)
         assert most == 2
         # The first two are what there was when the threads began; of the rest the newest first, where two at a
         # time may overtake each other.
         rest = taken[2:20]
         assert sum(newer > older for newer, older in pairwise(rest)) >= 12
-        wait_until(lambda: not probing._probes)
+        until(lambda: not probing._probes)
         probing.ask(Request(0, tmp_path / "100"))
-        wait_until(lambda: "100" in found)
+        until(lambda: "100" in found)
 
     def test_closing_ends_the_children_at_work(self, hostile):
         answers = []
         probing = Probing(lambda *answer: answers.append(answer), Limits(seconds=1000))
         probing.ask(Request(0, hostile("hangs")))
-        wait_until(lambda: any(probe._child for probe in probing._probes))
+        until(lambda: any(probe._child for probe in probing._probes))
         children = [probe._child.pid for probe in probing._probes if probe._child]
         probing.close()
-        wait_until(lambda: not any(map(is_running, children)))
-        wait_until(lambda: not probing._probes)
+        until(lambda: not any(map(is_running, children)))
+        until(lambda: not probing._probes)
         assert not answers
 
     def test_a_child_that_does_not_start_is_tried_again(self, tmp_path, monkeypatch, caplog):
@@ -302,8 +295,8 @@ class TestProbing:
         found = []
         probing = Probing(lambda request, source: found.append(source))
         probing.ask(Request(0, SMALL["mrc stack"](tmp_path)))
-        wait_until(lambda: "does not start" in caplog.text)
+        until(lambda: "does not start" in caplog.text)
         monkeypatch.setattr(sys, "executable", executable)
-        wait_until(lambda: found)
+        until(lambda: found)
         assert found[0].signals
         probing.close()
