@@ -8,6 +8,7 @@ import tempfile
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from threading import Thread
 
@@ -114,7 +115,7 @@ def running(app):
     thread = Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while not server.started:
             assert thread.is_alive(), "the server ended at start-up"
             assert time.monotonic() < deadline
@@ -171,6 +172,13 @@ def until(done, seconds=120):
     while not done():
         assert time.monotonic() < deadline, "it never became true"
         time.sleep(0.02)
+
+
+@pytest.fixture
+def qtbot(qtbot):
+    """As patient as `until`: five seconds are not much on a busy machine."""
+    qtbot.waitUntil = partial(qtbot.waitUntil, timeout=120_000)
+    return qtbot
 
 
 def until_indexed(client, seconds=120):

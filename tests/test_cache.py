@@ -49,7 +49,7 @@ def test_an_error_reaches_all_who_wait_and_is_forgotten():
 
     def fail():
         entered.set()
-        assert release.wait(10)
+        assert release.wait(60)
         raise OSError("no")
 
     def ask():
@@ -61,7 +61,7 @@ def test_an_error_reaches_all_who_wait_and_is_forgotten():
     threads = [threading.Thread(target=ask) for _ in range(4)]
     for thread in threads:
         thread.start()
-    assert entered.wait(10)
+    assert entered.wait(60)
     release.set()
     for thread in threads:
         thread.join()
@@ -124,7 +124,7 @@ def test_two_who_need_overlapping_positions_share_them():
     def compute(positions):
         with lock:
             seen.extend(map(tuple, positions.tolist()))
-        together.wait(10)
+        together.wait(60)
         return positions[:, 0] * 10 + positions[:, 1]
 
     parts = [(slice(0, 3), slice(None)), (slice(2, 4), slice(None))]

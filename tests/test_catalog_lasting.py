@@ -185,14 +185,18 @@ def test_what_was_acknowledged_survives_a_kill_at_any_moment(tmp_path, data_fold
     """``KILLS`` in the environment asks for more of them."""
     kills, acknowledged, extra = int(os.environ.get("KILLS", "12")), {}, 0
     chance = random.Random(kills)  # noqa: S311
-    for _ in range(kills):
+    for number in range(kills):
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, str(Path(__file__).parent)])}
         command = [sys.executable, "-c", _CHILD, str(tmp_path), str(data_folder)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True) as child:
             assert child.stdout.readline() == "ready\n"
+            told = (
+                child.stdout.readline() if number % 2 else ""
+            )  # however slow the disk is, some are acknowledged
             time.sleep(chance.uniform(0, 0.1))
             child.send_signal(signal.SIGKILL)
-            told = child.stdout.read().split("\n")[:-1]  # the last line was cut off, or is empty
+            told += child.stdout.read()
+        told = told.split("\n")[:-1]  # the last line was cut off, or is empty
         printed = {id_: float(sigma) for id_, sigma in map(str.split, told)}
         acknowledged |= printed
         tree = catalog(tmp_path, data_folder).tree(PATH)
@@ -204,4 +208,4 @@ def test_what_was_acknowledged_survives_a_kill_at_any_moment(tmp_path, data_fold
         with closing(sqlite3.connect(tmp_path / "catalogue.db")) as connection:
             assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     print(f"{kills} kills, {len(acknowledged)} nodes, {extra} written but not acknowledged")
-    assert len(acknowledged) >= kills
+    assert len(acknowledged) >= kills // 2

@@ -40,7 +40,7 @@ def started(*command, environment=None, stderr=subprocess.STDOUT):
         yield process, lines
     finally:
         process.send_signal(signal.SIGINT)
-        process.wait(30)
+        process.wait(120)
         reader.join()
         process.stdout.close()
 

@@ -238,13 +238,13 @@ def test_many_who_ask_for_the_same_frame_wait_for_one_computation(served):
 
     def function(frame):
         calls.append(1)
-        begun.wait(30)
+        begun.wait(120)
         return before(frame)
 
     def ask(_):
         with httpx.Client(base_url=served.url, headers=dict(served.client.headers), timeout=60) as client:
             client.get(f"{FULL}/{SCAN}/{name}?slice=0:0")
-            together.wait(30)
+            together.wait(120)
             return client.get(f"/zarr/v3/{SCAN}/{name}/c/2/1/0/0").content
 
     with function_of(served, name, function) as before, ThreadPoolExecutor(32) as pool:

@@ -54,7 +54,7 @@ def test_many_who_wait_for_frames_of_tiled_hold_up_nobody_else(served, name, add
                 part = f"={y},{x},0:{number % 4 + 1}" if "?" in address else f"{y}.{x}.0.0"
                 asked.append(asking.submit(client.get, f"{address}{part}"))
             until(lambda: sum(map(len, pool._open.values())) >= 40)
-            assert served.get(f"/api/v1/metadata/{SCAN}/root", timeout=20).status_code == 200
+            assert served.get(f"/api/v1/metadata/{SCAN}/root", timeout=50).status_code == 200
         finally:
             go.set()
         assert {answer.result().status_code for answer in asked} == {200}

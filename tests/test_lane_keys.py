@@ -9,7 +9,7 @@ from test_lane_rights import ADDRESSES, proposals
 from test_rights import api_key, logged_in
 
 
-@pytest.mark.parametrize(("seconds", "lasts"), [(0, 3600), (3600, 2)])
+@pytest.mark.parametrize(("seconds", "lasts"), [(0, 3600), (3600, 6)])
 def test_a_key_is_good_for_as_long_as_tiled_says(scans, tmp_path, seconds, lasts):
     """Not a moment longer where nothing is remembered, and not beyond its own end however long rights are."""
     address = ADDRESSES[3].format("one")

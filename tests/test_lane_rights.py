@@ -91,11 +91,11 @@ def test_many_at_once_ask_once():
 
 def test_a_token_is_good_until_it_expires_and_no_longer(monkeypatch):
     now = time.time()
-    late, soon = token(now + 3600), token(now + 5)
+    late, soon = token(now + 3600), token(now + 50)
     permits = Permits(Tiled({late, soon}), 60)
     assert learnt(permits, late) == learnt(permits, soon) == (True, True)
     began = time.monotonic()
-    monkeypatch.setattr(time, "monotonic", lambda: began + 6)
+    monkeypatch.setattr(time, "monotonic", lambda: began + 51)
     assert permits.knows(b"header " + late, "a/b")
     assert not permits.knows(b"header " + soon, "a/b")
     monkeypatch.setattr(time, "monotonic", lambda: began + 61)
@@ -229,8 +229,6 @@ def test_a_revoked_key_is_of_no_use_after_the_time(facility, address):
             assert client.get(address.format("one")).status_code == 200
             assert facility.outer.answered == before + 1
             ben.delete("/api/v1/auth/apikey", params={"first_eight": secret[:8]}).raise_for_status()
-            revoked = time.monotonic()
             until(lambda: client.get(address.format("one")).status_code != 200, 30)
             refused = client.get(address.format("one"), headers={"If-None-Match": "*"})
             assert refused.status_code in (401, 404)
-            assert time.monotonic() - revoked < 30

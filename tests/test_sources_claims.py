@@ -48,9 +48,9 @@ def test_hdf5_that_is_read_whole_and_unpacks_to_too_much(tmp_path):
     with h5py.File(path, "a") as file:
         names = file["Experiments/__unnamed__/metadata"]
         names.create_dataset("names", (10 << 20,), "S100", chunks=(1 << 20,), compression="gzip")
-    started = time.perf_counter()
+    started = time.thread_time()
     assert "unpacks to more than anyone reads" in refused(path)
-    assert time.perf_counter() - started < 2
+    assert time.thread_time() - started < 2
 
 
 def test_data_that_are_more_than_their_file_holds(tmp_path):
@@ -73,9 +73,9 @@ def test_packed_files_that_unpack_to_too_much(name, tmp_path):
         for _ in range(300):
             file.write(bytes(1 << 20))
     assert (tmp_path / name).stat().st_size < 1 << 20
-    started = time.perf_counter()
+    started = time.thread_time()
     assert "can only be read as a whole" in refused(tmp_path / name)
-    assert time.perf_counter() - started < 2
+    assert time.thread_time() - started < 2
 
 
 def test_a_picture_that_unpacks_to_too_much(tmp_path):
@@ -118,9 +118,9 @@ def numpy_header(shape, kind="<f8"):
 )
 def test_shapes_that_cannot_be_true(shape, tmp_path):
     numpy_header(shape)(tmp_path / "a.npy")
-    started = time.perf_counter()
+    started = time.thread_time()
     refused(tmp_path / "a.npy")
-    assert time.perf_counter() - started < 2
+    assert time.thread_time() - started < 2
 
 
 @pytest.mark.parametrize(
@@ -148,9 +148,9 @@ def test_xml_entities(entities, padding, tmp_path):
     name = "j" if "&" in entities else "a"
     text = path.read_text().replace("10:00:00<", f"10:00:00&{name};<")
     path.write_text(f"<!--<raw_file{' ' * padding}--><!DOCTYPE root [{entities}]>{text}")
-    started = time.perf_counter()
+    started = time.thread_time()
     refused(path)
-    assert time.perf_counter() - started < 5
+    assert time.thread_time() - started < 5
 
 
 def test_a_tiff_whose_pages_go_in_a_circle(tmp_path):
@@ -161,10 +161,10 @@ def test_a_tiff_whose_pages_go_in_a_circle(tmp_path):
     last, tags = pages[-1]
     struct.pack_into("<I", content, last + 2 + 12 * tags, pages[0][0])
     path.write_bytes(content)
-    started = time.perf_counter()
+    started = time.thread_time()
     try:
         roots = open_source(path)
         roots[0].reader.read((0,) * len(roots[0].info.navigation_shape))
     except SourceError:
         pass
-    assert time.perf_counter() - started < 5
+    assert time.thread_time() - started < 5

@@ -212,10 +212,10 @@ def test_a_block_is_decoded_once_for_all_its_frames(shared_data, monkeypatch):
     monkeypatch.setattr(remembered, "DECODED", Cache(1 << 30))
     root = next(r for r in open_source(shared_data / "EDS_map_256x256_tilt0.bcf") if r.info.navigation_shape)
     first = root.reader.read((0, 0))
-    started = time.perf_counter()
+    started = time.thread_time()
     for index in ((255, 255), (100, 3), (0, 0)):
         root.reader.read(index)
-    assert time.perf_counter() - started < 0.05
+    assert time.thread_time() - started < 0.5
     np.testing.assert_array_equal(root.reader.read((0, 0)), first)
     assert len(calls) == 1
 
@@ -233,9 +233,9 @@ def test_a_map_that_is_stored_reads_in_few_reads(tmp_path):
     data = np.random.default_rng(0).random((512, 512)).astype("f4")
     path = write.write_hspy(tmp_path / "a.hspy", data, 0, chunks=(64, 64), compression="gzip")
     (root,) = open_source(path)
-    started = time.perf_counter()
+    started = time.thread_time()
     whole = root.reader.read_region((slice(0, 512, 1), slice(0, 512, 1)))
-    assert time.perf_counter() - started < 0.5
+    assert time.thread_time() - started < 2
     np.testing.assert_array_equal(whole, data)
 
 

@@ -117,9 +117,9 @@ def test_soft_links_that_lead_in_circles_end(tmp_path):
         file["Experiments/__unnamed__/metadata/again"] = h5py.SoftLink("/Experiments/__unnamed__/metadata")
         file["Experiments/loop"] = h5py.SoftLink("/Experiments/loop")
         file["Experiments/lost"] = h5py.SoftLink("/nowhere")
-    started = time.perf_counter()
+    started = time.thread_time()
     refused(path)
-    assert time.perf_counter() - started < 5
+    assert time.thread_time() - started < 5
 
 
 def swapped(path, outside):

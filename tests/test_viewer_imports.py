@@ -33,7 +33,6 @@ def run(code, **environment):
 def test_nothing_heavy_is_imported():
     code = f"""
 import sys, time
-started = time.perf_counter()
 import viewer.__main__, viewer.window, viewer.session, viewer.tour
 from pyqtgraph.Qt import mkQApp
 from viewer.wire import Service
@@ -41,7 +40,7 @@ application = mkQApp()
 window = viewer.window.Window(viewer.session.Session(Service("http://127.0.0.1:9")))
 window.show()
 application.processEvents()
-seconds = time.perf_counter() - started
+seconds = time.process_time()  # whatever else the machine does
 window.close()
 print(sorted(set({HEAVY!r}) & {{name.partition(".")[0] for name in sys.modules}}), seconds)
 """

@@ -169,7 +169,8 @@ class TestComingAndGoing:
             qtbot.waitUntil(lambda: "b.hspy" in names(window))
 
     def test_a_quiet_service_is_asked_little(self, qtbot, window, server):
-        qtbot.wait(300)
+        frames = window.session.fetcher._lane("frame")
+        qtbot.waitUntil(lambda: not frames._ahead and not frames._flights)  # what is ahead has come, too
         server.traffic.requests.clear()
         qtbot.wait(1200)  # ten calm pulses of 120 ms, and six heartbeats
         assert len(server.traffic.requests) <= 10 * 6 + 8

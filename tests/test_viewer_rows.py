@@ -58,7 +58,7 @@ class TestRows:
     def test_a_tree_of_ten_thousand_nodes_makes_its_rows_quickly(self):
         root = make_node((3, 3), (4, 4))
         nodes = [replace(root, path=(*root.tree, f"n{n}"), parent="root") for n in range(10_000)]
-        started = time.perf_counter()
+        started = time.thread_time()
         row = row_of(Entry(("scan",), Sort.FILE), (Tree(root.tree, (root, *nodes)),))
         assert len(row.children) == 10_000
-        assert time.perf_counter() - started < 2
+        assert time.thread_time() - started < 2
