@@ -54,79 +54,57 @@ class Row:
 
 def rows(tree: str) -> list[Row]:
     """All rows but h5grove's; a new one is one more entry. `tree` is the path of our tree."""
-    ours = f"/api/v1/array/full/{tree}"
+    return [*_raw(tree), *_chunks(tree), *_computed(tree)]
+
+
+def _raw(tree: str) -> list[Row]:
+    """Row 1: the bytes of a frame as they stand in the file."""
+    target = "≤ 1.5 × floor"
+    full = {
+        "floor": lambda y, x: f"/held/raw/{y}/{x}",
+        "us": lambda y, x: f"/api/v1/array/full/{tree}/root?slice={y},{x}{OCTETS}",
+        "naive": lambda y, x: f"/api/v1/array/full/raw?slice={y},{x}{OCTETS}",
+    }
+    block = {
+        "floor": full["floor"],
+        "us": lambda y, x: f"/api/v1/array/block/{tree}/root?block={y},{x},0,0{OCTETS}",
+        "naive": lambda y, x: f"/api/v1/array/block/raw?block={y},{x},0,0{OCTETS}",
+    }
+    return [
+        Row("1", "raw frame, array/full", full, 1.5, target),
+        Row("1", "raw frame, array/block", block, 1.5, target),
+    ]
+
+
+def _chunks(tree: str) -> list[Row]:
+    """Row 1z: the same frame as a chunk of zarr."""
     chunk = {
         "us": lambda y, x: f"/zarr/v3/{tree}/root/c/{y}/{x}/0/0",
         "naive": lambda y, x: f"/zarr/v3/raw/c/{y}/{x}/0/0",
     }
+    cold = {"floor": lambda y, x: f"/encode/{y}/{x}", **chunk}
+    before = {"floor": lambda y, x: f"/held/zarr/{y}/{x}", **chunk}
+    name, target = "raw frame, zarr v3 chunk", "≤ 1.5 × (floor + encoding)"
+    return [
+        Row("1z", f"{name}, cold", cold, 1.5, target, cold=True, blosc=True),
+        Row("1z", f"{name}, encoded before", before, 1.1, "≤ 1.1 × floor", blosc=True),
+    ]
+
+
+def _computed(tree: str) -> list[Row]:
+    """Rows 2 to 4: a frame of the chain's last node."""
     computed = {
-        "us": lambda y, x: f"{ours}/{RESULT}?slice={y},{x}{OCTETS}",
+        "us": lambda y, x: f"/api/v1/array/full/{tree}/{RESULT}?slice={y},{x}{OCTETS}",
         "naive": lambda y, x: f"/api/v1/array/full/computed?slice={y},{x}{OCTETS}",
     }
+    cold = {"floor": lambda y, x: f"/compute/{y}/{x}", **computed}
+    cached = {"floor": lambda y, x: f"/held/computed/{y}/{x}", **computed}
+    known = {"floor": lambda y, x: f"/conditional/{y}/{x}", **computed}
+    functions, target = "≤ 1.1 × its functions", "≤ 1.1 × floor"
     return [
-        Row(
-            "1",
-            "raw frame, array/full",
-            {
-                "floor": lambda y, x: f"/held/raw/{y}/{x}",
-                "us": lambda y, x: f"{ours}/root?slice={y},{x}{OCTETS}",
-                "naive": lambda y, x: f"/api/v1/array/full/raw?slice={y},{x}{OCTETS}",
-            },
-            1.5,
-            "≤ 1.5 × floor",
-        ),
-        Row(
-            "1",
-            "raw frame, array/block",
-            {
-                "floor": lambda y, x: f"/held/raw/{y}/{x}",
-                "us": lambda y, x: f"/api/v1/array/block/{tree}/root?block={y},{x},0,0{OCTETS}",
-                "naive": lambda y, x: f"/api/v1/array/block/raw?block={y},{x},0,0{OCTETS}",
-            },
-            1.5,
-            "≤ 1.5 × floor",
-        ),
-        Row(
-            "1z",
-            "raw frame, zarr v3 chunk, cold",
-            {"floor": lambda y, x: f"/encode/{y}/{x}", **chunk},
-            1.5,
-            "≤ 1.5 × (floor + encoding)",
-            cold=True,
-            blosc=True,
-        ),
-        Row(
-            "1z",
-            "raw frame, zarr v3 chunk, encoded before",
-            {"floor": lambda y, x: f"/held/zarr/{y}/{x}", **chunk},
-            1.1,
-            "≤ 1.1 × floor",
-            blosc=True,
-        ),
-        Row(
-            "2",
-            "computed frame, cold",
-            {"floor": lambda y, x: f"/compute/{y}/{x}", **computed},
-            1.1,
-            "≤ 1.1 × its functions",
-            cold=True,
-            least_of_naive=40,
-        ),
-        Row(
-            "3",
-            "computed frame, cached",
-            {"floor": lambda y, x: f"/held/computed/{y}/{x}", **computed},
-            1.1,
-            "≤ 1.1 × floor",
-        ),
-        Row(
-            "3",
-            "computed frame, If-None-Match: 304",
-            {"floor": lambda y, x: f"/conditional/{y}/{x}", **computed},
-            1.1,
-            "≤ 1.1 × floor",
-            conditional=True,
-        ),
+        Row("2", "computed frame, cold", cold, 1.1, functions, cold=True, least_of_naive=40),
+        Row("3", "computed frame, cached", cached, 1.1, target),
+        Row("3", "computed frame, If-None-Match: 304", known, 1.1, target, conditional=True),
     ]
 
 

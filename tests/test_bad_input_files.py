@@ -8,14 +8,20 @@ import shutil
 from contextlib import ExitStack, contextmanager
 from itertools import cycle
 from threading import Event, Thread
+from typing import TYPE_CHECKING, NamedTuple
 
+import httpx
 import numpy as np
 import pytest
 import source_files as write
-from conftest import serving, until
+from conftest import KEY, until
 from raw_http import RAW, Wire, request
+from test_cli import started, wait_for
 
 from tiled_spyde import codecs
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 FRAMES, SIDE = 12, 24
 TOGETHER = 5  # frames of one answer
@@ -97,8 +103,7 @@ def link(path, new, spare):
         (path / file.relative_to(new) if path.is_dir() else path).symlink_to(file)
 
 
-ROOT = pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
-CHANGES = [truncate, overwrite, replace, remove, pytest.param(close, marks=ROOT), pipe, folder, link]
+CHANGES = [truncate, overwrite, replace, remove, close, pipe, folder, link]
 RETURNING = (overwrite, replace)
 
 
@@ -106,16 +111,39 @@ def name_of(kind, change):
     return f"{kind}-{change.__name__}"
 
 
+CONFIG = """
+trees:
+  - {{path: /, tree: "tiled_spyde.app:tree", args: {{paths: ["{data}"], state: "{state}", settle_seconds: 0.1}}}}
+access_control: {{access_policy: "tiled_spyde.access:CredentialPolicy", args: {{}}}}
+authentication: {{single_user_api_key: {key}}}
+"""
+# Root reads everything, but for what this takes away from the server and all it starts: then it is any owner of a file.
+POWERS = "-dac_override,-dac_read_search"
+AS_OWNER = ("setpriv", f"--bounding-set={POWERS}", f"--inh-caps={POWERS}")
+
+
+class Service(NamedTuple):
+    """A server of its own, a client of it, and the folder it serves."""
+
+    url: str
+    client: httpx.Client
+    data: Path
+
+
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
     data = tmp_path_factory.mktemp("data")
     for kind, make in KINDS.items():
         for change in CHANGES:
-            make(data / name_of(kind, getattr(change, "values", [change])[0]), scan(1))
+            make(data / name_of(kind, change), scan(1))
     write.write_mrc(data / "beside.mrc", scan(7))
-    with serving([data], arguments={"settle_seconds": 0.1}) as service:
-        service.data = data
-        yield service
+    state = tmp_path_factory.mktemp("state")
+    (config := state / "config.yml").write_text(CONFIG.format(data=data, state=state, key=KEY))
+    command = ("tiled_spyde.cli", "serve", "--config", str(config), "--port", "0")
+    with started(*command, through=AS_OWNER if os.geteuid() == 0 else ()) as (_, lines):
+        url = wait_for(lines, r"serves at (http://\S+)")[1]
+        with httpx.Client(base_url=url, headers={"Authorization": f"Apikey {KEY}"}, timeout=60) as client:
+            yield Service(url, client, data)
 
 
 def address(client, path):
@@ -217,7 +245,7 @@ def test_a_file_becomes_another_while_it_is_read(served, kind, change, tmp_path)
             for reader in started:
                 reader.goes_on(31)
             assert all(reader.answers[-1] == 2 for reader in started)
-    beside = served.get(
+    beside = served.client.get(
         f"/api/v1/array/full/{address(served.client, served.data / 'beside.mrc')}?slice=3&{RAW}"
     )
     assert beside.content == scan(7)[3].tobytes()

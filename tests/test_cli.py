@@ -23,10 +23,10 @@ REPOSITORY = Path(__file__).parents[1]
 
 
 @contextmanager
-def started(*command, environment=None, stderr=subprocess.STDOUT):
-    """Run a command; gives the process and a queue of its lines, and ends it as Ctrl-C does."""
+def started(*command, environment=None, stderr=subprocess.STDOUT, through=()):
+    """Run a module, `through` another command; gives the process and a queue of its lines, ends it as Ctrl-C does."""
     process = subprocess.Popen(
-        [sys.executable, "-m", *command],
+        [*through, sys.executable, "-m", *command],
         stdout=subprocess.PIPE,
         stderr=stderr,
         text=True,

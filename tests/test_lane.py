@@ -264,47 +264,40 @@ def half_asked(served, address):
     return connection
 
 
-def test_who_goes_away_is_not_waited_for(served, monkeypatch):
-    name, go = fresh_node(served), Event()
-    tickets = []
-    start = bodies.Bodies.start
-
-    def noticed(self, body, ticket=None):
-        tickets.append(ticket)
-        return start(self, body, ticket)
-
-    monkeypatch.setattr(bodies.Bodies, "start", noticed)
-    with function_of(served, name, lambda frame: go.wait(30) and before(frame)) as before:
-        connection = half_asked(served, f"{FULL}/{SCAN}/{name}?slice=1,1")
-        try:
-            until(lambda: tickets)
-            assert tickets[0].wanted
-            connection.close()
-            until(lambda: not tickets[0].wanted)
-        finally:
-            go.set()
-    assert served.get(f"{FULL}/{SCAN}/{name}?slice=1,2").status_code == 200
-
-
-@pytest.mark.parametrize("query", ["format=text/csv&slice=0,0", "filename=x&slice=0,0"])
-def test_who_goes_away_from_tiled_is_not_waited_for_either(served, monkeypatch, query):
-    name, go = fresh_node(served), Event()
+@pytest.fixture
+def given_up(served, monkeypatch):
+    """Ask for a part of a new node, go away before it is there, and see that nobody waits for it then."""
     tickets, start = [], Evaluator.start
 
     def noticed(self, recipe, wanted, ticket, then=None):
         tickets.append(ticket)
         return start(self, recipe, wanted, ticket, then)
 
+    def leave(query):
+        name, go = fresh_node(served), Event()
+        with function_of(served, name, lambda frame: go.wait(120) and before(frame)) as before:
+            connection = half_asked(served, f"{FULL}/{SCAN}/{name}?{query}")
+            try:
+                until(lambda: tickets)
+                assert tickets[0].wanted
+                connection.close()
+                until(lambda: not tickets[0].wanted)
+            finally:
+                go.set()
+        return name
+
     monkeypatch.setattr(Evaluator, "start", noticed)
-    with function_of(served, name, lambda frame: go.wait(30) and before(frame)) as before:
-        connection = half_asked(served, f"{FULL}/{SCAN}/{name}?{query}")
-        try:
-            until(lambda: tickets)
-            assert tickets[0].wanted
-            connection.close()
-            until(lambda: not tickets[0].wanted)
-        finally:
-            go.set()
+    return leave
+
+
+def test_who_goes_away_is_not_waited_for(served, given_up):
+    name = given_up("slice=1,1")
+    assert served.get(f"{FULL}/{SCAN}/{name}?slice=1,2").status_code == 200
+
+
+@pytest.mark.parametrize("query", ["format=text/csv&slice=0,0", "filename=x&slice=0,0"])
+def test_who_goes_away_from_tiled_is_not_waited_for_either(given_up, query):
+    given_up(query)
 
 
 @pytest.mark.parametrize(
