@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import json
+from contextlib import contextmanager
+from hashlib import blake2b
+from pathlib import Path
 
 import numpy as np
+import psycopg
 import pytest
+import sqlalchemy as sa
 
 from tiled_spyde.catalog import Catalog, Folder, Served
-from tiled_spyde.database import Database
+from tiled_spyde.database import Database, tables
 from tiled_spyde.signals import Axis, SignalInfo
 from tiled_spyde.sources import Source
 from tiled_spyde.sources.files import File
@@ -16,6 +22,8 @@ from tiled_spyde.sources.source import Signal
 
 PATH = ("scan.hspy", "signal")
 _INODES = itertools.count(1)
+_SERVER = "on-postgresql.json"
+_OPEN = []
 
 
 def info(shape=(4, 5, 16, 16), signal_axes=2):
@@ -30,12 +38,60 @@ def source(path, content="f", shape=(4, 5, 16, 16), signal_axes=2, names=("signa
     return Source(path, (File(path, path.name, 1, 1, 1, next(_INODES)),), content, signals)
 
 
+def lay_down(server, folder):
+    """Let the databases below `folder` be on a server: also in other processes, so it stands in a file."""
+    (folder / _SERVER).write_text(json.dumps([server.conninfo(), server.url("{}")]))
+
+
 def url(folder):
-    return f"sqlite:///{folder}/catalogue.db"
+    """Address of the database that belongs to `folder`: a file in it, or one on a server with the tables in it."""
+    folder = Path(folder)
+    laid = [above / _SERVER for above in (folder, *folder.parents) if (above / _SERVER).exists()]
+    if not laid:
+        return f"sqlite:///{folder}/catalogue.db"
+    conninfo, address = json.loads(laid[0].read_text())
+    name = "of_" + blake2b(str(folder).encode(), digest_size=8).hexdigest()
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone():
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE with_tables")
+    return address.format(name)
 
 
-def catalog(folder, data, **settings):
-    return Catalog(Database(url(folder)), [Served(data)], **settings)
+def database(folder, *, marked=True, address=None):
+    """The database of `folder`, closed when the test ends."""
+    _OPEN.append(Database(address or url(folder), folder if marked else None))
+    return _OPEN[-1]
+
+
+def close_all():
+    while _OPEN:
+        _OPEN.pop().close()
+
+
+@contextmanager
+def by_hand(folder):
+    """What any other program can do to the database of `folder`: a connection in a transaction."""
+    engine = sa.create_engine(
+        url(folder).replace("postgresql:", "postgresql+psycopg:"), poolclass=sa.NullPool
+    )
+    with engine.begin() as connection:
+        if engine.name == "postgresql":
+            connection.exec_driver_sql("SET search_path = tiled_spyde")
+        yield connection
+
+
+def contents(folder):
+    """All that stands in the database of `folder`."""
+    with by_hand(folder) as connection:
+        return {
+            table.name: sorted(connection.execute(sa.select(table)).fetchall(), key=repr)
+            for table in tables.sorted_tables
+        }
+
+
+def catalog(folder, data, *, marked=True, address=None, **settings):
+    """A catalogue; without marks as on another machine."""
+    return Catalog(database(folder, marked=marked, address=address), [Served(data)], **settings)
 
 
 def sigma(number):

@@ -35,7 +35,7 @@ KEY = "secret"
 settings.register_profile("without a clock", deadline=None)
 settings.load_profile("without a clock")
 
-pytest_plugins = ["clients_table", "catalog_samples", "index_samples", "zarr_samples"]
+pytest_plugins = ["clients_table", "catalog_samples", "index_samples", "postgres_server", "zarr_samples"]
 
 NAMES = {0: (), 1: ("x",), 2: ("y", "x"), 3: ("t", "y", "x")}
 SIGNAL_NAMES = {0: (), 1: ("E",), 2: ("ky", "kx"), 3: ("ky", "kx", "colour")}

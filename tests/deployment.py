@@ -133,8 +133,22 @@ def _accepts(port):
 
 
 @contextmanager
-def deployment(scans, folder):
-    """The two services of compose.yaml, without containers."""
+def _database(postgresql, said):
+    """What the image of PostgreSQL makes of its variables."""
+    user, name = said["POSTGRES_USER"], said["POSTGRES_DB"]
+    postgresql.do("postgres", f"CREATE ROLE {user} LOGIN PASSWORD '{said['POSTGRES_PASSWORD']}'")
+    postgresql.make(name, f"OWNER {user}")
+    healthy = COMPOSE["services"]["database"]["healthcheck"]["test"][1:]
+    subprocess.run([*healthy, "--host", postgresql.folder, "--port", str(postgresql.port)], check=True)
+    try:
+        yield
+    finally:
+        postgresql.do("postgres", f"DROP DATABASE {name} WITH (FORCE)", f"DROP ROLE {user}")
+
+
+@contextmanager
+def deployment(scans, folder, postgresql):
+    """The services of compose.yaml, without containers."""
     data, state, port = folder / "data", folder / "state", free_port()
     state.mkdir()
     for proposal in PROPOSALS:
@@ -142,6 +156,7 @@ def deployment(scans, folder):
         shutil.copyfile(scans / "scan4d.hspy", data / proposal / "scan.hspy")
     shutil.copyfile(scans / "image.hspy", data / "2026-001" / "an image, with µ & 100 %.hspy")
     host = {**PASSWORDS, "SPYDE_DATA": str(data), "SPYDE_SECRET_KEY": "5" * 64}
+    host["SPYDE_DATABASE_PASSWORD"] = "for-the-database"  # noqa: S105
     service = COMPOSE["services"]["server"]
     places = {"/data": data, "/var/lib/tiled-spyde": state, "/etc/tiled-spyde": REPOSITORY / "config"}
     exact = {"tiled-spyde": None, "0.0.0.0": "127.0.0.1", "8000": str(port)}
@@ -149,9 +164,13 @@ def deployment(scans, folder):
     variables = {
         name: on_this_machine(value, places) for name, value in environment_of("server", host).items()
     }
+    variables["SPYDE_DATABASE"] = variables["SPYDE_DATABASE"].replace(
+        "@database/", f"@127.0.0.1:{postgresql.port}/"
+    )
     kept = {name: value for name, value in os.environ.items() if not name.startswith("TILED")}
     log = folder / "server.log"
     with ExitStack() as stack:
+        stack.enter_context(_database(postgresql, environment_of("database", host)))
         server = stack.enter_context(
             process([*PROGRAM, *command], log, env={**kept, **variables}, cwd=folder)
         )

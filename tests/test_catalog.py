@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import os
-import sqlite3
-from contextlib import closing
 
 import pytest
-from catalog_samples import PATH, addresses, catalog, names, sigma, source, url
+from catalog_samples import PATH, addresses, by_hand, catalog, database, names, sigma, source
 
 from tiled_spyde.catalog import Catalog, Served, SourceFile
-from tiled_spyde.database import Database
 from tiled_spyde.errors import Gone, InvalidOperation, NotFound
 from tiled_spyde.names import safe_name
 from tiled_spyde.records import Remembered
@@ -50,12 +47,13 @@ class TestNames:
 
     def test_served_names_and_single_files(self, tmp_path):
         places = [Served(tmp_path / "a", ("one",)), Served(tmp_path / "b" / "x.tif", ("two.tif",))]
-        made = Catalog(Database(url(tmp_path)), [*places, Served(tmp_path / "a" / "in", ("in",))])
+        made = Catalog(database(tmp_path), [*places, Served(tmp_path / "a" / "in", ("in",))])
         found = ["a/s.tif", "b/x.tif", "a/in/t.tif", "b/other.tif", "ab/s.tif"]
         made.update({tmp_path / name: source(tmp_path / name) for name in found})
         assert list(addresses(made.top)) == [("in", "t.tif"), ("one", "s.tif"), ("two.tif",)]
 
 
+@pytest.mark.usefixtures("each_database")
 class TestFiles:
     def test_known_is_what_was_told(self, tmp_path, data_folder, catalogued):
         told = source(data_folder / "scan.hspy", "other", names=("a", "b"))
@@ -96,11 +94,12 @@ class TestFiles:
         assert catalogued.top.entries == {}
 
     def test_a_source_that_makes_no_sense_any_more_is_said(self, tmp_path, data_folder, catalogued):
-        with closing(sqlite3.connect(tmp_path / "catalogue.db")) as by_hand, by_hand:
-            by_hand.execute("UPDATE sources SET described = '{'")
+        with by_hand(tmp_path) as connection:
+            connection.exec_driver_sql("UPDATE sources SET described = '{'")
         assert "makes no sense" in catalog(tmp_path, data_folder).known[data_folder / "scan.hspy"].error
 
 
+@pytest.mark.usefixtures("each_database")
 class TestFilesChange:
     def test_nodes_stay_and_what_no_longer_fits_is_failed(self, tmp_path, data_folder, catalogued):
         binned, _ = catalogued.add_node(PATH, parent="root", operation="bin", parameters={"x": 8, "y": 8})
@@ -173,7 +172,7 @@ class TestFilesChange:
         one, two = tmp_path / "one", tmp_path / "two"
         one.mkdir()
         both = [Served(one, ("one",)), Served(two, ("two",))]
-        catalogued = Catalog(Database(url(tmp_path)), both, apart=apart)
+        catalogued = Catalog(database(tmp_path), both, apart=apart)
         old, new = one / "scan.hspy", two / "scan.hspy"
         catalogued.update({old: source(old)})
         node, _ = catalogued.add_node(("one", *PATH), **sigma(1))
@@ -186,7 +185,7 @@ class TestFilesChange:
         disk = tmp_path / "disk"
         disk.mkdir()
         both = [Served(disk, ("disk",)), Served(data_folder, ("data",))]
-        catalogued = Catalog(Database(url(tmp_path)), both)
+        catalogued = Catalog(database(tmp_path), both)
         catalogued.update({folder / "s.tif": source(folder / "s.tif") for folder in (disk, data_folder)})
         node, _ = catalogued.add_node(("disk", "s.tif", "signal"), **sigma(1))
         disk.rmdir()

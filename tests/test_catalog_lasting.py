@@ -6,24 +6,30 @@ import os
 import random
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
-from contextlib import closing
 from pathlib import Path
 
 import pytest
-from catalog_samples import PATH, addresses, catalog, names, sigma, source
+from catalog_samples import PATH, addresses, by_hand, catalog, close_all, names, sigma, source
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from tiled_spyde.errors import NameTaken, NotFound, SpydeError
 from tiled_spyde.names import safe_name
 
 
+@pytest.mark.usefixtures("each_database")
 class TestTwoProcesses:
     def test_see_what_the_other_does(self, tmp_path, data_folder, catalogued):
         other = catalog(tmp_path, data_folder)
@@ -63,9 +69,11 @@ class TestTwoProcesses:
 class Model(RuleBasedStateMachine):
     """Two catalogues on one database against a dictionary of what people made."""
 
+    above = None
+
     @initialize()
     def begin(self):
-        self.folder = Path(tempfile.mkdtemp())
+        self.folder = Path(tempfile.mkdtemp(dir=self.above))
         self.data = self.folder / "data"
         self.data.mkdir()
         self.catalogs = [catalog(self.folder, self.data) for _ in range(2)]
@@ -75,6 +83,7 @@ class Model(RuleBasedStateMachine):
         self.count = 0
 
     def teardown(self):
+        close_all()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def there(self):
@@ -163,10 +172,23 @@ class Model(RuleBasedStateMachine):
                 assert made == self.nodes.get(name, {})
 
 
-TestModel = Model.TestCase
-TestModel.settings = settings(
-    max_examples=25, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
-)
+def _settings(examples):
+    health = list(HealthCheck)
+    return settings(
+        max_examples=examples, stateful_step_count=25, deadline=None, suppress_health_check=health
+    )
+
+
+def test_two_catalogues_agree_with_a_dictionary():
+    run_state_machine_as_test(Model, settings=_settings(25))
+
+
+def test_so_they_do_on_postgresql(on_postgresql, tmp_path):
+    class OnPostgresql(Model):
+        above = tmp_path
+
+    run_state_machine_as_test(OnPostgresql, settings=_settings(8))
+
 
 _CHILD = """
 import sys
@@ -181,9 +203,12 @@ for number in range(start, start + 100_000):
 """
 
 
-def test_what_was_acknowledged_survives_a_kill_at_any_moment(tmp_path, data_folder, catalogued):
+def test_what_was_acknowledged_survives_a_kill_at_any_moment(
+    each_database, tmp_path, data_folder, catalogued
+):
     """``KILLS`` in the environment asks for more of them."""
-    kills, acknowledged, extra = int(os.environ.get("KILLS", "12")), {}, 0
+    kills = int(os.environ.get("KILLS", "12" if each_database == "sqlite" else "6"))
+    acknowledged, extra = {}, 0
     chance = random.Random(kills)  # noqa: S311
     for number in range(kills):
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, str(Path(__file__).parent)])}
@@ -201,11 +226,13 @@ def test_what_was_acknowledged_survives_a_kill_at_any_moment(tmp_path, data_fold
         acknowledged |= printed
         tree = catalog(tmp_path, data_folder).tree(PATH)
         there = {n.id: tree.recipe(n.name).operation.sigma for n in list(tree.nodes.values())[2:]}
+        close_all()
         assert {id_: there.get(id_) for id_ in acknowledged} == acknowledged
         assert len(there.keys() - acknowledged.keys()) <= 1
         extra += len(there.keys() - acknowledged.keys())
         acknowledged |= there
-        with closing(sqlite3.connect(tmp_path / "catalogue.db")) as connection:
-            assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        if each_database == "sqlite":
+            with by_hand(tmp_path) as connection:
+                assert connection.exec_driver_sql("PRAGMA integrity_check").fetchall() == [("ok",)]
     print(f"{kills} kills, {len(acknowledged)} nodes, {extra} written but not acknowledged")
     assert len(acknowledged) >= kills // 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
+import subprocess
 from asyncio import to_thread
 from contextlib import closing
 from threading import Event
@@ -12,6 +13,7 @@ from urllib.parse import unquote
 
 import httpx
 import numpy as np
+import psycopg
 import pytest
 from conftest import encoded, running
 from deployment import NODE, PASSWORDS, SCAN, deployment, free_port, key_of, nginx, run_block
@@ -21,8 +23,8 @@ from starlette.routing import Route
 
 
 @pytest.fixture(scope="module")
-def deployed(scans, tmp_path_factory):
-    with deployment(scans, tmp_path_factory.mktemp("deployed")) as services:
+def deployed(scans, tmp_path_factory, postgresql):
+    with deployment(scans, tmp_path_factory.mktemp("deployed"), postgresql) as services:
         yield services
 
 
@@ -308,7 +310,9 @@ def test_no_key_stands_in_a_log(deployed):
     assert "/spyde/api/v1/search/" in said
     page = f"{deployed.proxied.removesuffix('/spyde')}/elsewhere?api_key={key}"
     assert httpx.get(page, headers={"Referer": page}).json()["detail"].endswith("/spyde/.")
-    assert key not in deployed.nginx_said.read_text() + deployed.said.read_text()
+    said = deployed.nginx_said.read_text() + deployed.said.read_text()
+    assert key not in said
+    assert "for-the-database" not in said
 
 
 def test_the_pages_way_to_a_key_gives_one(deployed):
@@ -327,3 +331,15 @@ def test_the_pages_backup_is_one(deployed, tmp_path):
     with closing(sqlite3.connect(tmp_path / "backup" / "people.sqlite")) as people:
         assert people.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         assert ("ben",) in people.execute("SELECT id FROM identities").fetchall()
+
+
+def test_the_pages_dump_of_the_trees_can_be_put_back(deployed, postgresql, tmp_path):
+    dump, restored = tmp_path / "trees.dump", postgresql.make("restored")
+    run_block("pg_dump", SPYDE_DATABASE=postgresql.url("spyde"), SPYDE_DUMP=str(dump))
+    subprocess.run(["pg_restore", f"--dbname={restored}", "--no-owner", dump], check=True)
+    for name in ("spyde", "restored"):
+        with psycopg.connect(postgresql.conninfo(name)) as connection:
+            found = connection.execute("SELECT version_num FROM tiled_spyde.tiled_spyde_version").fetchone()
+            sources = connection.execute("SELECT count(*) FROM tiled_spyde.sources").fetchone()
+        assert found == ("0001",)
+        assert sources == (4,)

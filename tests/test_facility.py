@@ -33,6 +33,7 @@ def test_a_state_folder_that_cannot_be_made_is_said_in_a_line(tmp_path):
     (tmp_path / "file").touch()
     state = tmp_path / "file" / "state"
     variables = {"SPYDE_DATA": str(tmp_path), "SPYDE_STATE": str(state), "SPYDE_SECRET_KEY": "5"}
+    variables["SPYDE_DATABASE"] = f"sqlite:///{state}/catalog.sqlite"
     command = [*PROGRAM, "serve", "--config", str(REPOSITORY / "config/facility.yml"), "--port", "0"]
     environment = {**os.environ, **PASSWORDS, **variables}
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)

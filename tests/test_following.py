@@ -120,6 +120,21 @@ def test_a_request_sees_what_was_written_before_it(two):
     assert seen == [False] + [True] * 20
 
 
+def test_until_a_look_in_another_thread_has_ended_it_is_behind(two, monkeypatch):
+    first, second = two
+    first.add_node(("a.hspy", "signal"), **SMOOTH, name="smooth")
+    begun, catch_up = [], second._catch_up
+
+    def looked(*arguments):
+        begun.append(second.behind())
+        return catch_up(*arguments)
+
+    monkeypatch.setattr(second, "_catch_up", looked)
+    second.refresh()
+    assert begun == [True]
+    assert not second.behind()
+
+
 def test_a_request_is_answered_with_what_is_known_while_the_database_is_locked(two, tmp_path):
     first, second = two
     second.refresh()
@@ -169,13 +184,15 @@ def test_a_look_that_does_not_end_is_waited_for_once(two, monkeypatch):
 
 @contextmanager
 def following(tmp_path):
-    catalog = Catalog(Database(f"sqlite:///{tmp_path}/state/catalogue.db"), [Served(tmp_path / "data")])
+    database = Database(f"sqlite:///{tmp_path}/state/catalogue.db")
+    catalog = Catalog(database, [Served(tmp_path / "data")])
 
     def index(tell):
         places = [tmp_path / "data"]
         return Index(places, catalog.known, catalog.update, settle=0.05, interval=0.05, tell=tell)
 
-    follows = Following(catalog, index, Turn(tmp_path / "state" / "turn"), lambda: None)
+    turn = Turn(tmp_path / "state" / "turn")
+    follows = Following(catalog, index, turn, lambda: None, database.await_news)
     follows.start()
     try:
         yield follows, catalog
@@ -199,5 +216,5 @@ def test_one_looks_through_the_folders_and_another_one_when_it_ends(tmp_path, sc
 def test_progress_of_what_nobody_has_begun_is_that_folders_are_looked_through(two, tmp_path):
     _, second = two
     second.refresh()
-    follows = Following(second, None, Turn(tmp_path / "turn"), lambda: None)
+    follows = Following(second, None, Turn(tmp_path / "turn"), lambda: None, lambda seconds, ended: None)
     assert follows.progress == Progress(1, 1, True)

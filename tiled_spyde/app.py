@@ -88,7 +88,8 @@ def tree(
     state : str, optional
         Folder of the database; ``tiled-spyde`` in the user's folder for state by default.
     database : str, optional
-        Another place for the trees: an address as SQLAlchemy has it.
+        Another place for the trees: ``postgresql://USER:PASSWORD@HOST:PORT/NAME``. By small files in `state`, the
+        processes of one machine hear of each other's changes at once.
     cache_mb : int
         Bound on all that is remembered in memory, in MiB: frames, maps, encoded answers, decoded chunks.
     workers : int, optional
@@ -129,7 +130,7 @@ def tree(
         "\0".join(sorted(str(place.path) for place in served)).encode(), digest_size=8
     ).hexdigest()
     turn = Turn(db.beside(f"index-{which}"))
-    following = Following(catalog, index, turn, lambda: remember_trees(catalog.top))
+    following = Following(catalog, index, turn, lambda: remember_trees(catalog.top), db.await_news)
     evaluator = Evaluator(cache_mb * 2**20, workers, max_seconds, deadline_seconds=deadline_seconds)
     metrics.watch(evaluator)
     remember_in(evaluator.cache)
@@ -152,6 +153,7 @@ def tree(
         for task in tasks:
             task.cancel()
         following.stop()
+        db.close()
         evaluator.close()
 
     top.catalog = catalog

@@ -183,7 +183,7 @@ class Catalog:
         found = {
             path: None if source is None else Remembered.of(path, source)
             for path, source in changes.items()
-            if self._served_at(path)
+            if self._served_at(path) and self._database.takes(path)
         }
         with self._alone():
             self._unwritten |= found
@@ -231,10 +231,13 @@ class Catalog:
             The database cannot be read just now.
         """
         with self._alone():
-            # Before it is read: what is written meanwhile is noticed the next time.
-            self._mark = self._database.mark()
-            with self._database.reading() as connection:
-                news = self._catch_up(connection, records.changes(connection))
+            # From before it is read: what is written meanwhile is noticed the next time. Until then it is behind.
+            mark = self._database.mark()
+            try:
+                with self._database.reading() as connection:
+                    news = self._catch_up(connection, records.changes(connection))
+            finally:
+                self._mark = mark
             self._make_prepared()
         return news
 

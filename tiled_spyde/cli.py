@@ -59,6 +59,11 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument(
         "--state", metavar="DIR", type=Path, help="where trees are kept (default: the user's own)"
     )
+    serve.add_argument(
+        "--database",
+        metavar="URI",
+        help="PostgreSQL for the trees instead of a file: postgresql://USER@HOST/NAME (password: ~/.pgpass)",
+    )
     serve.add_argument("--trees", metavar="FILE", type=Path, help="nodes to begin with (YAML)")
     serve.add_argument(
         "--workers",
@@ -110,8 +115,8 @@ def _root_path(text: str) -> str:
 def _serve(options: argparse.Namespace) -> int:
     if bool(options.paths) == bool(options.config):
         raise ValueError("Give either PATHs or --config FILE.")
-    if options.config and (options.state or options.trees):
-        raise ValueError("--state and --trees go with PATHs; a configuration says them itself.")
+    if options.config and (options.state or options.trees or options.database):
+        raise ValueError("--state, --database and --trees go with PATHs; a configuration says them itself.")
     key = options.api_key or os.environ.get("TILED_SINGLE_USER_API_KEY") or secrets.token_hex(16)
     if not key.isalnum():
         raise ValueError("--api-key may have letters and digits only.")
@@ -162,7 +167,8 @@ def _serve_here(
 
     allow_many_connections()
     # At a first start files will have to be looked at: a process for that starts beside all the imports here.
-    new = first and bool(options.paths) and not database_in(options.state).exists()
+    known = options.database or database_in(options.state).exists()
+    new = first and bool(options.paths) and not known
     with prepared(new):
         with _nothing_collected(), postponed():
             config = _config(options, key)
@@ -207,6 +213,8 @@ def _config(options: argparse.Namespace, key: str) -> Any:
     if not options.config:
         given = {"state": options.state, "trees": options.trees}
         settings = {name: str(path.absolute()) for name, path in given.items() if path}
+        if options.database:
+            settings["database"] = options.database
         config = config_for(options.paths, api_key=key, public=options.public, **settings)
     else:
         config = read_config(options.config)

@@ -1,8 +1,8 @@
 """The database that lasts: its tables, and transactions that are acknowledged only when they are durable.
 
-A connection is opened for each transaction and closed after it. So a database that was moved away, replaced,
-locked or made read-only while the server runs is noticed by the next one, and one that comes back is used
-again. What is SQLite's own stands in `tiled_spyde.sqlite`; everything here and above it speaks to any database.
+A database that was moved away, replaced, locked or made read-only while the server runs is noticed by the next
+transaction, and one that comes back is used again. What is SQLite's own stands in `tiled_spyde.sqlite`, what is
+PostgreSQL's in `tiled_spyde.postgresql`; everything here and above it speaks to any database.
 """
 
 from __future__ import annotations
@@ -10,22 +10,24 @@ from __future__ import annotations
 import logging
 import os
 from contextlib import contextmanager
-from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from tiled_spyde.errors import StorageFull, Unavailable, Unusable
+from tiled_spyde.errors import Unavailable, Unusable
 from tiled_spyde.marks import mark, mark_of
 from tiled_spyde.sqlite import SqliteFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+    from threading import Event
 
     from sqlalchemy.engine import Connection
+
+    from tiled_spyde.postgresql import PostgresqlServer
 
 logger = logging.getLogger(__name__)
 
@@ -84,63 +86,85 @@ nodes = sa.Table(
 
 _version = sa.Table(VERSION_TABLE, sa.MetaData(), sa.Column("version_num", sa.String(32), primary_key=True))
 
-# PostgreSQL's codes for no space left, and for a table that is not there.
-_DISK_FULL = "53100"
+_ADDRESSES = (
+    "There are sqlite:////path/to/a/file and postgresql://USER:PASSWORD@HOST:PORT/NAME; in a password "
+    "@, :, / and % are written %40, %3A, %2F and %25."
+)
 
 
 class Database:
-    """A database with our tables, made where there is none.
+    """A database with our tables, made where there are none.
 
     Parameters
     ----------
     url : str
-        As SQLAlchemy writes it: ``sqlite:////home/me/state/catalogue.db``, ``postgresql+psycopg://…``.
+        ``sqlite:////home/me/state/catalogue.db``, or ``postgresql://USER:PASSWORD@HOST:PORT/NAME``.
     folder : pathlib.Path, optional
-        Where the processes of this machine tell each other of changes. A file's own folder by default; another
-        database without one is only asked from time to time.
+        Where the processes of this machine tell each other of changes. A file's own folder by default; the
+        processes of another database without one hear of them from the server only.
 
     Raises
     ------
     Unusable
-        It is damaged, belongs to a newer version or to another program, or cannot be made.
+        It is damaged, belongs to a newer version or to another program, cannot be made, or cannot be reached.
     """
 
     def __init__(self, url: str, folder: Path | None = None) -> None:
-        try:
-            self._url = sa.make_url(url)
-            self._file = SqliteFile(self._url.database) if self._url.drivername == "sqlite" else None
-            self._engine = self._file.engine() if self._file else sa.create_engine(url, poolclass=NullPool)
-        except (ArgumentError, NoSuchModuleError, ImportError) as error:
-            raise Unusable(f"The address of the database is not usable: {error}.") from error
+        self._kept = _kept_at(url, folder)
+        self._engine = self._kept.engine()
         # Where the tables were last seen to be right.
         self._checked: object = None
-        self._folder = folder
         # A text, since it is looked at before each answer.
         self._mark = os.fspath(self.beside("mark") or "")
-        self._prepare()
+        with self._explained("open"):
+            self._kept.make(_make_tables)
+        try:
+            self._see_to_tables()
+        except Unusable:
+            self.close()
+            raise
+        except Unavailable as error:
+            logger.warning("%s Serving without what it holds until it can be read.", error)
 
     def __str__(self) -> str:
-        return str(self._file.path) if self._file else self._url.render_as_string(hide_password=True)
+        return str(self._kept)
 
     @property
     def place(self) -> object:
         """What tells this database from another one at the same address (a file: its inode)."""
-        return self._file.place() if self._file else str(self._url)
+        return self._kept.place()
 
     def beside(self, name: str) -> Path | None:
         """Return where a file stands by which the processes that have this database know of each other."""
-        if self._file:
-            return self._file.path.with_name(f"{self._file.path.name}-{name}")
-        which = blake2b(str(self).encode(), digest_size=8).hexdigest()
-        return self._folder / f"{which}-{name}" if self._folder else None
+        return self._kept.beside(name)
+
+    def takes(self, path: Path) -> bool:
+        """Whether a file's path may be a key here; said where it may not."""
+        if (taken := len(path.as_uri()) <= self._kept.longest_key) is False:
+            logger.warning("The path %r is too long for %s, so it is not served.", os.fspath(path), self)
+        return taken
 
     def mark(self) -> int:
         """Return what is another one after each change by a process of this machine; in a microsecond."""
         return mark_of(self._mark) if self._mark else 0
 
     def outside(self) -> object:
-        """Return what is another one after a change by anybody, as far as can be told without connecting."""
-        return self._file.outside() if self._file else object()
+        """Return what is another one after a change by anybody, as far as can be told without asking."""
+        return self._kept.outside()
+
+    def await_news(self, seconds: float, ended: Event) -> None:
+        """Wait for `seconds`, less where somebody's change is heard of before, or until `ended`; in one thread only.
+
+        Raises
+        ------
+        Unavailable
+            There is nobody to be heard.
+        """
+        self._kept.await_news(seconds, ended)
+
+    def close(self) -> None:
+        """Give back what is kept open."""
+        self._kept.close()
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -151,7 +175,8 @@ class Database:
         Unavailable
             It cannot be read just now.
         """
-        with self._explained("read"), self._engine.connect() as connection, connection.begin():
+        self._see_to_tables()
+        with self._transaction("read") as connection:
             self._check(connection)
             yield connection
 
@@ -166,54 +191,56 @@ class Database:
         StorageFull
             There is no room for it.
         """
-        before = self.place
-        with self._explained("write"), self._engine.connect() as connection:
-            with connection.execution_options(writes=True).begin():
-                self._check(connection)
-                yield connection
+        self._see_to_tables()
+        with self._transaction("write", writes=True) as connection:
+            self._check(connection)
+            yield connection
         if self._mark:
             mark(self._mark)
-        if self.place != before:
-            raise Unavailable(f"The database {self} was moved or replaced while it was written. Try again.")
 
-    def _prepare(self) -> None:
-        """Make the tables, or bring them up to date; a database that is merely busy is checked later."""
-        with self._explained("open"):
-            if self._file:
-                self._file.make(_make_tables)
+    @contextmanager
+    def _transaction(self, what: str, *, writes: bool = False) -> Iterator[Connection]:
+        with (
+            self._explained(what),
+            self._kept.watched(writes),
+            self._engine.connect().execution_options(writes=writes) as connection,
+            connection.begin(),
+        ):
+            yield connection
+
+    def _see_to_tables(self) -> None:
+        """Make the tables, or bring them up to date, unless this was seen to before."""
+        if self._checked is not None:
+            return
         try:
-            with self.reading():
-                return
+            with self._transaction("open") as connection:
+                self._check(connection)
         except _OlderSchema:
             self._upgrade()
-        except Unusable:
-            raise
-        except Unavailable as error:
-            logger.warning("%s Serving without what it holds until it can be read.", error)
 
     def _upgrade(self) -> None:
         from tiled_spyde.migrating import upgrade
 
-        with self._explained("bring up to date"), self._engine.connect() as connection:
-            with connection.execution_options(writes=True).begin():
-                try:
-                    self._check(connection, again=True)  # another process may have done it
-                except _OlderSchema:
-                    upgrade(connection, VERSION_TABLE)
-        with self.reading():
-            logger.info("The database %s was brought up to date.", self)
+        with self._transaction("bring up to date", writes=True) as connection:
+            try:
+                self._check(connection)  # another process may have done it
+            except _OlderSchema:
+                self._kept.before_tables(connection)
+                upgrade(connection, VERSION_TABLE)
+        with self._transaction("open") as connection:
+            self._check(connection)
+        logger.info("The database %s was brought up to date.", self)
 
-    def _check(self, connection: Connection, again: bool = False) -> None:
-        """Refuse tables that are not ours, unless they were seen to be."""
-        if self._checked == self.place and not again:
-            return
-        found = sa.inspect(connection).get_table_names()
-        if VERSION_TABLE not in found:
-            if found and self._file:
-                raise Unusable(
-                    f"{self} is a database of another program. Name another file or folder for the state."
+    def _check(self, connection: Connection) -> None:
+        """Refuse tables that are not ours, or not of this version: another one may be at work on them by now."""
+        if self._checked != self.place:
+            found = sa.inspect(connection).get_table_names()
+            if VERSION_TABLE not in found and found:
+                raise Unusable(f"{self} is a database of another program. Name another one for the state.")
+            if not found:
+                raise _OlderSchema(
+                    f"The database {self} is empty. Restart the server, which makes its tables."
                 )
-            raise _OlderSchema(f"The database {self} is empty. Restart the server, which makes its tables.")
         revision = connection.scalar(sa.select(_version.c.version_num))
         if revision != SCHEMA:
             raise self._of_another_version(revision)
@@ -237,12 +264,25 @@ class Database:
         try:
             yield
         except (SQLAlchemyError, OSError, UnicodeError) as error:
-            if self._file:
-                raise self._file.explain(error, what) from error
-            if getattr(getattr(error, "orig", None), "sqlstate", None) == _DISK_FULL:
-                raise StorageFull("The database has no room left. Make room, and try again.") from error
-            told = str(error.orig).splitlines()[0] if isinstance(error, DBAPIError) else str(error)
-            raise Unavailable(f"Cannot {what} the database {self}: {told}. Try again in a moment.") from error
+            raise self._kept.explain(error, what) from error
+
+
+def _kept_at(url: str, folder: Path | None) -> SqliteFile | PostgresqlServer:
+    """Return what is at an address; nothing is said of the address itself, for a password may be in it."""
+    try:
+        parsed = sa.make_url(url)
+    except (ArgumentError, ValueError):
+        raise Unusable(f"The address of the database is not usable. {_ADDRESSES}") from None
+    if "@" in f"{parsed.host}{parsed.database}":  # of a password that is not written as it must be
+        raise Unusable(f"The address of the database is not usable. {_ADDRESSES}")
+    if parsed.drivername == "sqlite":
+        return SqliteFile(parsed.database)
+    if parsed.drivername.partition("+")[0] not in ("postgresql", "postgres"):
+        raise Unusable(f"The address of the database begins with {parsed.drivername}://. {_ADDRESSES}")
+    # Its driver is loaded only where there is such a database.
+    from tiled_spyde.postgresql import PostgresqlServer
+
+    return PostgresqlServer(parsed, folder)
 
 
 class _OlderSchema(Unusable):

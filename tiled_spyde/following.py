@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_INTERVAL = 0.5  # seconds between two looks at what others changed
+_INTERVAL = 0.5  # seconds between two looks at what others changed, where nothing is heard of it
+_GRACE = 2.0  # seconds that the thread has to end
 
 
 class Following:
@@ -34,6 +35,8 @@ class Following:
         Shared by those who serve the same folders from the same database.
     taken_over : callable
         Called after something was taken over.
+    await_news : callable
+        Waits for so many seconds, less where somebody tells of a change, or until the event: `Database.await_news`.
     """
 
     def __init__(
@@ -42,11 +45,13 @@ class Following:
         index: Callable[[Callable[[Progress], None]], Index],
         turn: Turn,
         taken_over: Callable[[], None],
+        await_news: Callable[[float, Event], None],
     ) -> None:
         self._catalog = catalog
         self._make_index = index
         self._turn = turn
         self._taken_over = taken_over
+        self._await_news = await_news
         self._index: Index | None = None
         self._ended = Event()
         self._taking = Lock()
@@ -78,10 +83,13 @@ class Following:
             if self._index is not None:
                 self._index.stop()
                 self._turn.give_back()
+        if self._thread.is_alive():
+            self._thread.join(_GRACE)  # a database that does not answer may hold it up
 
     def _run(self) -> None:
-        while not self._ended.wait(_INTERVAL):
+        while not self._ended.is_set():
             try:
+                self._await_news(_INTERVAL, self._ended)
                 if self._index is None:
                     self._take_turn()
                 if self._catalog.follow():

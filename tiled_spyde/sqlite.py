@@ -19,6 +19,7 @@ from tiled_spyde.errors import StorageFull, Unavailable, Unusable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from threading import Event
 
     from sqlalchemy.engine import Connection, Engine
 
@@ -42,10 +43,15 @@ class SqliteFile:
         Where it is; None (in memory) is refused.
     """
 
+    longest_key = 2**20
+
     def __init__(self, path: str | None) -> None:
         if not path or path.startswith((":", "file:")):
             raise Unusable("The database must be a file, so that it lasts: sqlite:////path/to/catalogue.db.")
         self.path = Path(path).expanduser().absolute()
+
+    def __str__(self) -> str:
+        return str(self.path)
 
     def place(self) -> tuple[int, int] | None:
         """Device and inode of the file; None where there is none."""
@@ -58,6 +64,28 @@ class SqliteFile:
     def outside(self) -> object:
         """Return what tells each state of the file from another one, without opening it."""
         return [_stamp(path) for path in (self.path, _beside(self.path, "-wal"))]
+
+    def beside(self, name: str) -> Path:
+        """Return where a file stands by which the processes that have this database know of each other."""
+        return self.path.with_name(f"{self.path.name}-{name}")
+
+    @contextmanager
+    def watched(self, writes: bool) -> Iterator[None]:
+        """See to it that what was written inside is in the file that is there, not in one that was moved away."""
+        before = self.place()
+        yield
+        if writes and self.place() != before:
+            raise Unavailable(f"The database {self} was moved or replaced while it was written. Try again.")
+
+    def close(self) -> None:
+        """Do nothing: between two transactions the file is not open."""
+
+    def await_news(self, seconds: float, ended: Event) -> None:
+        """Wait for `seconds`, or until `ended`: a file tells nobody that it was changed."""
+        ended.wait(seconds)
+
+    def before_tables(self, connection: Connection) -> None:
+        """Do nothing: the file is all that its tables need."""
 
     def make(self, fill: Callable[[Path], None]) -> None:
         """Make the file where there is none; it appears whole, also when two processes start at once."""
@@ -77,7 +105,7 @@ class SqliteFile:
             os.fsync(folder)
 
     def engine(self) -> Engine:
-        """Engine whose connections are opened for one transaction each."""
+        """Engine whose connections are opened for one transaction each, so that it is always the file that is there."""
         engine = sa.create_engine("sqlite://", creator=self._connect, poolclass=NullPool)
         event.listen(engine, "begin", _begin)
         return engine
