@@ -17,6 +17,7 @@ import httpx
 import pytest
 import yaml
 from conftest import until_indexed
+from ports import free_port
 
 REPOSITORY = Path(__file__).parents[1]
 COMPOSE = yaml.safe_load((REPOSITORY / "compose.yaml").read_text())
@@ -33,11 +34,6 @@ PASSWORDS = {
 # Beside the interpreter where it is installed; the same function in a checkout.
 _SCRIPT = Path(sys.executable).parent / "tiled-spyde"
 PROGRAM = [str(_SCRIPT)] if _SCRIPT.exists() else [sys.executable, "-m", "tiled_spyde.cli"]
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return listening.getsockname()[1]
 
 
 @contextmanager

@@ -7,7 +7,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from catalog_samples import close_all, lay_down
+from ports import free_port
 from psycopg.pq import PGconn, Ping
 
 from tiled_spyde.database import Database
@@ -31,17 +31,12 @@ def _program(name):
     return shutil.which(name) or (str(beside[-1]) if beside else None)
 
 
-def _free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return listening.getsockname()[1]
-
-
 class Server:
     """One cluster; it can be ended and begun again, and its databases are made by name."""
 
     def __init__(self, folder):
         self.folder = folder
-        self.port = _free_port()
+        self.port = free_port()
         # It refuses to run as root.
         self._as = {}
         if os.getuid() == 0:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import threading
 import time
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ import pyqtgraph as pg
 import uvicorn
 from fastapi import APIRouter, HTTPException, Response
 from numcodecs import Blosc
+from ports import free_port
 from pyqtgraph.Qt import QtCore
 from tiled.adapters.array import ArrayAdapter
 from tiled.adapters.mapping import MapAdapter
@@ -279,9 +279,7 @@ class StandIn:
         if routes is not None:
             tree.include_routers = [routes]
         self.app = self.traffic.middleware(build_app(tree, authentication=authentication))
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._server: uvicorn.Server | None = None
 
