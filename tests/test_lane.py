@@ -274,14 +274,20 @@ def given_up(served, monkeypatch):
         return start(self, recipe, wanted, ticket, then)
 
     def leave(query):
-        name, go = fresh_node(served), Event()
-        with function_of(served, name, lambda frame: go.wait(120) and before(frame)) as before:
+        name, begun, go = fresh_node(served), Event(), Event()
+
+        def function(frame):
+            begun.set()
+            return go.wait(120) and before(frame)
+
+        with function_of(served, name, function) as before:
             connection = half_asked(served, f"{FULL}/{SCAN}/{name}?{query}")
             try:
-                until(lambda: tickets)
-                assert tickets[0].wanted
+                assert begun.wait(120)
+                ticket = tickets[-1]  # those before ask for the right to it
+                assert ticket.wanted
                 connection.close()
-                until(lambda: not tickets[0].wanted)
+                until(lambda: not ticket.wanted)
             finally:
                 go.set()
         return name
