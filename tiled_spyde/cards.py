@@ -10,7 +10,7 @@ from tiled_spyde.labels import plain_text
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from tiled_spyde.records import Stored
+    from tiled_spyde.node import Node
     from tiled_spyde.signals import SignalInfo
     from tiled_spyde.sources import Signal, Source
 
@@ -35,7 +35,7 @@ def file_card(source: Source) -> dict[str, Any]:
     return found | (signals[0] if len(signals) == 1 else {})
 
 
-def tree_card(source: Source, signal: Signal, nodes: Iterable[Stored]) -> dict[str, Any]:
+def tree_card(source: Source, signal: Signal, nodes: Iterable[Node]) -> dict[str, Any]:
     """Describe a tree: its signal, and what people made of it; of thousands of nodes the first names."""
     made = list(nodes)
     return signal_card(signal) | {

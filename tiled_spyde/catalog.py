@@ -7,35 +7,31 @@ durable, the snapshot is replaced.
 from __future__ import annotations
 
 import logging
-from contextlib import contextmanager
-from dataclasses import replace
-from threading import RLock
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
-from tiled_spyde import prepared, records
-from tiled_spyde.errors import NotFound, StorageFull, Unavailable, Unusable
+from tiled_spyde import changes, prepared, records
+from tiled_spyde.errors import StorageFull, Unavailable, Unusable
+from tiled_spyde.ledger import Ledger
+from tiled_spyde.memory import Memory
 from tiled_spyde.moves import changed_trees
 from tiled_spyde.operations import build
-from tiled_spyde.records import Remembered, Stored, StoredTree
-from tiled_spyde.snapshot import Address, Calibration, Folder, Known, Served, SourceFile, changed
+from tiled_spyde.records import Past, Remembered
+from tiled_spyde.snapshot import Address, Calibration, Folder, Known, Served, SourceFile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
+    from types import EllipsisType
 
-    from sqlalchemy.engine import Connection
-
+    from tiled_spyde.changes import Changed
     from tiled_spyde.database import Database
+    from tiled_spyde.node import Node
     from tiled_spyde.sources import Source
-    from tiled_spyde.tree import Node, SignalTree
+    from tiled_spyde.tree import SignalTree
 
 __all__ = ["Catalog", "Folder", "Served", "SourceFile"]
 
 logger = logging.getLogger(__name__)
-
-# How long a change waits for another one of this process, in seconds.
-_PATIENCE = 5.0
 
 
 class Catalog:
@@ -61,26 +57,17 @@ class Catalog:
         *,
         apart: bool = False,
     ) -> None:
-        self.top = Folder()
         self._database = database
-        # The innermost first.
-        self._served = sorted(served, key=lambda place: -len(place.path.parts))
-        self._calibration = calibration
+        self._memory = Memory(served, calibration)
+        self._ledger = Ledger(database, self._memory)
         self._apart = apart
         self._prepared: dict[Address, tuple[prepared.PreparedNode, ...]] = {}
         # Prepared trees whose nodes are still to be made.
         self._due: set[Address] = set()
-        self._files: dict[Path, SourceFile] = {}
-        # By file and signal: also of files that are gone, or not served this time.
-        self._stored: dict[Path, dict[str, StoredTree]] = {}
-        # What the index found while the database could not be written.
-        self._unwritten: dict[Path, Remembered | None] = {}
-        self._seen: tuple[object, int] = (None, -1)
         # What `_database` looked like from outside before it was read last, and how often `top` changed unwritten.
         self._mark = -1
         self._outside: object = None
         self._unseen = 0
-        self._changing = RLock()
         try:
             self.refresh()
         except Unusable:
@@ -89,21 +76,23 @@ class Catalog:
             logger.warning("%s Serving without what it holds until it can be read.", error)
 
     @property
+    def top(self) -> Folder:
+        """All that is served at this moment."""
+        return self._memory.top
+
+    @property
     def revision(self) -> int:
         """Number that is another one after each change, and the same in all processes that have seen it."""
-        return max(self._seen[1], 0) + self._unseen
+        return max(self._memory.seen[1], 0) + self._unseen
 
     @property
     def known(self) -> Mapping[Path, Source]:
         """What the index remembers below the served folders; a source is parsed when it is asked for."""
-        return Known(self._files)
+        return Known(self._memory.files)
 
     def entry(self, path: Address) -> Folder | SourceFile | None:
         """Return what is at ``(folders…, file)``; None where there is nothing."""
-        entry: Folder | SourceFile | None = self.top
-        for name in path:
-            entry = entry.entries.get(name) if isinstance(entry, Folder) else None
-        return entry
+        return self._memory.entry(path)
 
     def tree(self, path: Address) -> SignalTree:
         """Tree at ``(folders…, file, signal)``.
@@ -113,7 +102,7 @@ class Catalog:
         NotFound
             There is no tree there.
         """
-        return self._file(path).trees[path[-1]]
+        return self._memory.tree(path)
 
     def add_node(
         self,
@@ -124,10 +113,17 @@ class Catalog:
         parameters: Mapping[str, Any],
         name: str | None = None,
         by: str | None = None,
+        once: str | None = None,
     ) -> tuple[Node, bool]:
         """Make a node in the tree at `path`, or find the one that is the same already.
 
         When it returns, the node is durable; when it raises, there is none.
+
+        Parameters
+        ----------
+        once : str, optional
+            What tells this node from all others that are made in this tree a single time, so that it is not made
+            again when people have changed it.
 
         Returns
         -------
@@ -143,32 +139,105 @@ class Catalog:
             The operation is unknown, does not fit, or its parameters are out of bounds.
         NameTaken
             Another node has this name.
+        Gone
+            It was made `once`, and is deleted.
         TooLarge
             The parameters take too much room.
         Unavailable, StorageFull
             The database cannot take it just now.
         """
-        step = build(operation, parameters)
-        with self._alone():
-            # What cannot be, or is there already, needs no database.
-            tree = self.tree(path)
-            if (same := tree.find(parent, step, name)) is not None:
-                return same, False
-            grown, node = tree.grown(name, parent, step, by)
-            with self._database.writing() as connection:
-                number = self._begin(connection)
-                if self.tree(path) is not tree:  # another process was faster
-                    if (same := self.tree(path).find(parent, step, name)) is not None:
-                        return same, False
-                    grown, node = self.tree(path).grown(name, parent, step, by)
-                stored = self._write_node(connection, number, path, node)
-            self._seen = (self._database.place, number)
-            file = self._file(path)
-            self._keep([stored])
-            self._show({file.remembered.path: file.with_tree(stored, grown)})
-        return node, True
+        step, by = build(operation, parameters), changes.person(by)
+        # What cannot be, or is there already, needs no database.
+        tree = self.tree(path)
+        if (same := tree.find(parent, step, name)) is not None:
+            return same, False
+        tree.grown(name, parent, step, by)
+        done = self._ledger.change(path, changes.making(name, parent, step, by, once), by)
+        if done.changed:
+            return done.tree.nodes[done.changed[0]], True
+        found = done.tree.find(parent, step, name)
+        assert found is not None  # noqa: S101 - or it would have been made
+        return found, False
 
-    def update(self, changes: Mapping[Path, Source | None]) -> None:
+    def change_node(
+        self,
+        path: Address,
+        *,
+        name: str | None = None,
+        description: str | EllipsisType | None = ...,
+        operation: str | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        if_match: str | None = None,
+        by: str | None = None,
+    ) -> Changed:
+        """Rename, describe or re-point the node at ``(folders…, file, signal, node)``; what is left out stays.
+
+        Parameters
+        ----------
+        parameters : mapping, optional
+            All of them, not only those that differ.
+        if_match : str, optional
+            As the header of this name: the change is only made while the node has one of these versions.
+
+        Raises
+        ------
+        NotFound
+            No such tree or node.
+        Outdated
+            The node has another version.
+        NameTaken
+            Another node has this name.
+        InvalidOperation
+            The node is the tree's own, the name cannot be, the operation is unknown or does not fit.
+        TooLarge
+            The parameters take too much room.
+        Unavailable, StorageFull
+            The database cannot take it just now.
+        """
+        wanted = changes.Wanted(name, description, operation, parameters)
+        change = changes.changing(path[-1], wanted, if_match)
+        return self._ledger.change(path[:-1], change, changes.person(by))
+
+    def delete_node(
+        self, path: Address, *, recursive: bool = False, if_match: str | None = None, by: str | None = None
+    ) -> Changed:
+        """Delete the node at ``(folders…, file, signal, node)``; with `recursive` all that is made from it too.
+
+        Raises
+        ------
+        NotFound, InvalidOperation, Outdated, Unavailable, StorageFull
+            As `change_node`.
+        Conflict
+            Others are made from it.
+        """
+        change = changes.deleting(path[-1], if_match, recursive=recursive)
+        return self._ledger.change(path[:-1], change, changes.person(by))
+
+    def undo(self, path: Address, change: int, by: str | None = None) -> Changed:
+        """Put back what a change did in the tree at `path`, as a new change.
+
+        Raises
+        ------
+        NotFound
+            No such tree, or the change is not in its history (any more).
+        Conflict, NameTaken
+            What it did was changed again since, or what it needs is not there.
+        InvalidOperation
+            The tree is full.
+        Unavailable, StorageFull
+            The database cannot take it just now.
+        """
+        return self._ledger.change(path, changes.undoing(self.past(path, change)), changes.person(by))
+
+    def past(self, path: Address, change: int) -> list[Past]:
+        """Return what a change did to each node of the tree at `path`; see `Ledger.past`."""
+        return self._ledger.past(path, change)
+
+    def history(self, path: Address, limit: int) -> list[Past]:
+        """Return what was done in the tree, or to the node, at `path`; see `Ledger.history`."""
+        return self._ledger.history(path, limit)
+
+    def update(self, sources: Mapping[Path, Source | None]) -> None:
         """Take over what the index found; None where a file is gone.
 
         What is found is served even where it cannot be written just now: it is written with the next batch.
@@ -177,25 +246,26 @@ class Catalog:
 
         Parameters
         ----------
-        changes : mapping of pathlib.Path to Source or None
+        sources : mapping of pathlib.Path to Source or None
             By absolute path; what lies outside the served folders is passed over.
         """
         found = {
             path: None if source is None else Remembered.of(path, source)
-            for path, source in changes.items()
-            if self._served_at(path) and self._database.takes(path)
+            for path, source in sources.items()
+            if self._memory.served_at(path) and self._database.takes(path)
         }
-        with self._alone():
-            self._unwritten |= found
+        with self._ledger.alone():
+            self._ledger.unwritten |= found
             touched = set(found)
             try:
                 touched |= self._write_unwritten()
             except (Unavailable, StorageFull) as error:
                 logger.warning("What was found in the folders is served, but not remembered: %s", error)
                 self._unseen += 1
-            self._show(
+            memory = self._memory
+            memory.show(
                 {
-                    path: self._file_of(path, found.get(path, self._remembered(path)), changes.get(path))
+                    path: memory.file_of(path, found.get(path, memory.remembered(path)), sources.get(path))
                     for path in touched
                 }
             )
@@ -217,7 +287,7 @@ class Catalog:
             circle.
         """
         wanted = prepared.checked(trees)
-        with self._alone():
+        with self._ledger.alone():
             self._prepared |= wanted
             self._due |= wanted.keys()
             self._make_prepared()
@@ -230,12 +300,12 @@ class Catalog:
         Unavailable
             The database cannot be read just now.
         """
-        with self._alone():
+        with self._ledger.alone():
             # From before it is read: what is written meanwhile is noticed the next time. Until then it is behind.
             mark = self._database.mark()
             try:
                 with self._database.reading() as connection:
-                    news = self._catch_up(connection, records.changes(connection))
+                    news = self._ledger.catch_up(connection, records.changes(connection))
             finally:
                 self._mark = mark
             self._make_prepared()
@@ -265,80 +335,24 @@ class Catalog:
         self._outside = outside
         return news
 
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        if not self._changing.acquire(timeout=_PATIENCE):
-            raise Unavailable("Too many changes wait for the database. Try again in a moment.")
-        try:
-            yield
-        finally:
-            self._changing.release()
-
-    def _file(self, path: Address) -> SourceFile:
-        entry = self.entry(path[:-1])
-        if not path or not isinstance(entry, SourceFile) or path[-1] not in entry.trees:
-            raise NotFound(f"There is no tree at {'/'.join(path)!r}.")
-        return entry
-
-    # In the database.
-
-    def _begin(self, connection: Connection) -> int:
-        """Begin a change with all that others have changed before it."""
-        number = records.begin_change(connection)
-        self._catch_up(connection, number - 1)
-        return number
-
-    def _catch_up(self, connection: Connection, number: int) -> bool:
-        """Take over what others changed, up to their change `number`; all of it from another database."""
-        now = (self._database.place, number)
-        if now == self._seen:
-            return False
-        whole = now[0] != self._seen[0] or number < self._seen[1]
-        since = -1 if whole else self._seen[1]
-        found: dict[Path, Remembered | None] = {
-            row.path: row for row in records.remembered_since(connection, since) if self._served_at(row.path)
-        }
-        if not whole and records.forgotten(connection) > since:
-            found |= dict.fromkeys(self._files.keys() - records.remembered_paths(connection))
-        for path in self._unwritten:  # what this process saw last is newer
-            found.pop(path, None)
-        trees = records.trees_since(connection, since)
-        touched = set(self._stored) if whole else set()
-        if whole:
-            self._stored = {}
-        touched |= self._keep(trees)
-        self._show(
-            {
-                path: self._file_of(path, found.get(path, self._remembered(path)))
-                for path in touched | found.keys()
-            }
-        )
-        self._seen = now
-        return True
-
-    def _write_node(self, connection: Connection, number: int, path: Address, node: Node) -> StoredTree:
-        file, signal = self._file(path), path[-1]
-        source, before = file.remembered, file.stored.get(signal)
-        row = Stored.of(node)
-        tree = before or StoredTree(uuid4().hex, source.path, signal, source.fingerprint)
-        tree = replace(tree, fingerprint=source.fingerprint, nodes=(*tree.nodes, row))
-        records.write_tree(connection, number, tree, new=before is None)
-        records.add_node(connection, number, tree.id, row)
-        return tree
-
     def _write_unwritten(self) -> set[Path]:
         """Write what the index found, and what follows for trees; returns the files whose trees that are."""
         with self._database.writing() as connection:
-            number = self._begin(connection)
-            records.remember(connection, number, self._unwritten)
-            trees = changed_trees(self._stored, self._files, self._unwritten, self._served, apart=self._apart)
+            number = self._ledger.begin(connection)
+            records.remember(connection, number, self._ledger.unwritten)
+            memory = self._memory
+            trees = changed_trees(
+                memory.stored, memory.files, self._ledger.unwritten, memory.served, apart=self._apart
+            )
             for tree in trees:
                 records.write_tree(connection, number, tree, new=False)
-        self._seen = (self._database.place, number)
-        self._unwritten, self._unseen = {}, 0
-        return self._keep(trees)
+        memory.seen = (self._database.place, number)
+        self._ledger.unwritten, self._unseen = {}, 0
+        return memory.keep(trees)
 
     def _make_prepared(self) -> None:
+        appeared, self._memory.appeared = self._memory.appeared, set()
+        self._due |= {address for address in self._prepared if address[:-1] in appeared}
         for address in sorted(self._due):
             file = self.entry(address[:-1])
             if not isinstance(file, SourceFile) or address[-1] not in file.signals:
@@ -350,51 +364,3 @@ class Catalog:
                 logger.warning("Prepared nodes of %s are made later: %s", "/".join(address), error)
                 return
             self._due.discard(address)
-
-    # In memory.
-
-    def _keep(self, trees: Iterable[StoredTree]) -> set[Path]:
-        """Put trees in the place of what was known of them; returns the files that they are and were of."""
-        ids = {tree.id: tree for tree in trees}
-        if not ids:
-            return set()
-        left = {p for p, of in self._stored.items() if any(tree.id in ids for tree in of.values())}
-        for path in left:
-            kept = {signal: tree for signal, tree in self._stored[path].items() if tree.id not in ids}
-            self._stored[path] = kept
-        for tree in ids.values():
-            self._stored[tree.path] = {**self._stored.get(tree.path, {}), tree.signal: tree}
-        for path in left:
-            if not self._stored[path]:
-                del self._stored[path]
-        return left | {tree.path for tree in ids.values()}
-
-    def _remembered(self, path: Path) -> Remembered | None:
-        return self._files[path].remembered if path in self._files else None
-
-    def _file_of(
-        self, path: Path, remembered: Remembered | None, source: Source | None = None
-    ) -> SourceFile | None:
-        if remembered is None:
-            return None
-        file = SourceFile(remembered, self._stored.get(path, {}), self._calibration, source)
-        before = self._files.get(path)
-        return file if before is None else file.sharing(before)
-
-    def _show(self, files: Mapping[Path, SourceFile | None]) -> None:
-        """Replace the snapshot by one with these files in it, or without them."""
-        addresses = {path: place.address(path) for path in files if (place := self._served_at(path))}
-        if not addresses:
-            return
-        for path in addresses:
-            if (file := files[path]) is not None:
-                self._files[path] = file
-            else:
-                self._files.pop(path, None)
-        self.top = changed(self.top, ((address, files[path]) for path, address in addresses.items()))
-        shown = set(addresses.values())
-        self._due |= {address for address in self._prepared if address[:-1] in shown}
-
-    def _served_at(self, path: Path) -> Served | None:
-        """Return the innermost served folder that `path` lies in."""
-        return next((place for place in self._served if place.holds(path)), None)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-SCHEMA = "0001"
+SCHEMA = "0002"
 # Not alembic's own name: a PostgreSQL database may hold tiled's catalogue too.
 VERSION_TABLE = "tiled_spyde_version"
 
@@ -81,7 +81,27 @@ nodes = sa.Table(
     sa.Column("created", sa.Text, nullable=False),  # UTC, as ISO 8601
     sa.Column("created_by", sa.Text),
     sa.Column("made", sa.BigInteger, nullable=False),  # number of the change that made it: their order
+    sa.Column("description", sa.Text),
+    sa.Column(
+        "version", sa.BigInteger, nullable=False, server_default="0"
+    ),  # of the one that changed it last
     sa.UniqueConstraint("tree", "name", name="one_node_per_name"),
+)
+
+# What was done to nodes, so that it can be undone: one row for each node that a change concerns.
+history = sa.Table(
+    "history",
+    tables,
+    sa.Column("change", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("node", sa.Text, primary_key=True),
+    sa.Column("tree", sa.Text, sa.ForeignKey("trees.id"), nullable=False),
+    sa.Column("what", sa.Text, nullable=False),
+    sa.Column("at", sa.Text, nullable=False),  # UTC, as ISO 8601
+    sa.Column("by", sa.Text),
+    sa.Column("before", sa.Text),  # the node as JSON; NULL where there was none
+    sa.Column("after", sa.Text),
+    sa.Column("size", sa.BigInteger, nullable=False),  # characters of both
+    sa.Index("history_of_tree", "tree", "change", "size"),
 )
 
 _version = sa.Table(VERSION_TABLE, sa.MetaData(), sa.Column("version_num", sa.String(32), primary_key=True))

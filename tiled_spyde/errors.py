@@ -5,6 +5,8 @@ A message says what failed, why, and what to do about it: it reaches people as i
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class SpydeError(Exception):
     """Base of all errors that are an answer rather than a fault of ours."""
@@ -28,6 +30,28 @@ class Gone(SpydeError):
 
 class NameTaken(SpydeError):
     """A node of that name exists and is another one."""
+
+
+class Conflict(SpydeError):
+    """What others have made or changed stands against it."""
+
+
+class Outdated(SpydeError):
+    """Someone else was faster: the node is not the one that the change was meant for.
+
+    Parameters
+    ----------
+    message : str
+    tree : SignalTree
+        As it is now.
+    name : str
+        The node's name in it.
+    """
+
+    def __init__(self, message: str, tree: Any, name: str) -> None:
+        super().__init__(message)
+        self.tree = tree
+        self.name = name
 
 
 class InvalidOperation(SpydeError):
@@ -77,6 +101,8 @@ STATUS: dict[type[Exception], int] = {
     NotFound: 404,
     Gone: 410,
     NameTaken: 409,
+    Conflict: 409,
+    Outdated: 412,
     InvalidOperation: 422,
     InvalidSlice: 422,
     TooLarge: 400,

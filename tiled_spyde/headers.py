@@ -20,12 +20,13 @@ EXPOSED = (
 )
 _METHODS = "GET, HEAD, OPTIONS, POST, PUT, PATCH, DELETE"
 # Asked for where a preflight does not say what it needs.
-_REQUEST_HEADERS = "Authorization, Content-Type, If-None-Match, Range"
+_REQUEST_HEADERS = "Authorization, Content-Type, If-Match, If-None-Match, Range"
 
 # What of a request decides about the answer of a data route.
 VARYING = ("Accept", "Accept-Encoding", "Authorization", "Cookie")
 
 _TAG = re.compile(r'(?:W/)?"([^"]*)"')
+_STRONG_OR_WEAK = re.compile(r'(W/)?"([^"]*)"')
 _TOKENS = re.compile(r"[\w!#$%&'*+.^`|~-]+(?:\s*,\s*[\w!#$%&'*+.^`|~-]+)*")
 _ENCODING = re.compile(r"\s*([\w*-]+)\s*(?:;\s*q\s*=\s*([01](?:\.\d{0,3})?)\s*)?")
 
@@ -35,6 +36,13 @@ def matches(if_none_match: str | None, etag: str) -> bool:
     if not if_none_match:
         return False
     return if_none_match.strip() == "*" or (bool(etag) and opaque(etag) in _TAG.findall(if_none_match))
+
+
+def still_holds(if_match: str | None, etag: str) -> bool:
+    """Say whether a change may be made to what has `etag` now (strong comparison: a weak tag never holds)."""
+    if if_match is None or if_match.strip() == "*":
+        return True
+    return any(not weak and tag == opaque(etag) for weak, tag in _STRONG_OR_WEAK.findall(if_match))
 
 
 def opaque(etag: str) -> str:

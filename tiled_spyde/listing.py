@@ -21,9 +21,9 @@ from tiled_spyde.cache import once
 from tiled_spyde.cards import file_card, info_card, tree_card
 from tiled_spyde.catalog import Folder, SourceFile
 from tiled_spyde.errors import NotFound, SpydeError
+from tiled_spyde.node import NAVIGATOR, ROOT
 from tiled_spyde.rights import Person, ReadableBy, Rights
 from tiled_spyde.search import Entry, matching, ordered, text_of
-from tiled_spyde.tree import NAVIGATOR, ROOT, SignalTree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from tiled_spyde.evaluate import Evaluator
     from tiled_spyde.sources import Signal
+    from tiled_spyde.tree import SignalTree
 
 
 _EMPTY = ContainerStructure(keys=[])

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from tiled_spyde.errors import InvalidOperation, SpydeError, StorageFull, Unavailable
+from tiled_spyde.errors import Gone, InvalidOperation, SpydeError, StorageFull, Unavailable
+from tiled_spyde.node import ROOT, check_name
 from tiled_spyde.operations import build
 from tiled_spyde.operations.base import Strict
-from tiled_spyde.tree import ROOT, as_text, check_name
+from tiled_spyde.tree import as_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -55,17 +56,20 @@ def checked(
 
 
 def make(add_node: Callable[..., Any], address: tuple[str, ...], wanted: PreparedNode) -> None:
-    """Make a node with `Catalog.add_node`, or say why that cannot be.
+    """Make a node with `Catalog.add_node`, or say why that cannot be; one that people have deleted is not made again.
 
     Raises
     ------
     Unavailable, StorageFull
         It can be made later.
     """
+    once = wanted.name or wanted.model_dump_json()
     try:
-        add_node(address, **wanted.model_dump(), by=BY)
+        add_node(address, **wanted.model_dump(), by=BY, once=once)
     except (Unavailable, StorageFull):
         raise
+    except Gone:
+        logger.debug("A prepared node of %s was changed or deleted, and is left so.", "/".join(address))
     except SpydeError as error:
         logger.warning("A prepared node of %s is not made: %s", "/".join(address), error)
 

@@ -4,26 +4,35 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
 
 import sqlalchemy as sa
 
-from tiled_spyde.database import nodes, sources, state, trees
+from tiled_spyde.database import history, nodes, sources, state, trees
 from tiled_spyde.labels import plain_text
+from tiled_spyde.node import Node, now
 from tiled_spyde.sources import Source
-from tiled_spyde.tree import Node
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from sqlalchemy.engine import Connection
 
+    # A node before and after a change; None where there was or is none.
+    Difference = tuple[Node | None, Node | None]
 
 # SQLite takes 32 766 values in one statement, PostgreSQL's protocol as many.
 _TOGETHER = 500
+_FIELDS = tuple(Node.__dataclass_fields__)
+
+# What is remembered of a tree: so many of the newest rows, as long as these have so many characters together.
+MAX_HISTORY = 10_000
+MAX_HISTORY_SIZE = 2**26
+# What is read of it at once has about so many.
+_READ_SIZE = 2**23
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,32 +62,6 @@ class Remembered:
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
-    """A node as it stands in the database; whether it still makes sense is for the tree to say."""
-
-    id: str
-    name: str
-    parent: str
-    operation: str
-    parameters: str
-    created: str
-    created_by: str | None
-
-    @classmethod
-    def of(cls, node: Node) -> Stored:
-        """Return what is written of a new node, in characters that any database takes."""
-        by = node.created_by and plain_text(node.created_by).replace("\0", "?")
-        above, made = node.parent or "", node.created or ""
-        return cls(node.id, node.name, above, node.operation, node.parameters, made, by)
-
-    def node(self) -> Node:
-        """Return the node that was written."""
-        return Node(
-            self.id, self.name, self.parent, self.operation, self.parameters, self.created, self.created_by
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class StoredTree:
     """What people made of one signal of one file, in the order they made it."""
 
@@ -86,7 +69,34 @@ class StoredTree:
     path: Path
     signal: str
     fingerprint: str
-    nodes: tuple[Stored, ...] = ()
+    nodes: tuple[Node, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What a change did to one node.
+
+    Parameters
+    ----------
+    change : int
+        Its number.
+    node : str
+        The id of the node.
+    what : str
+        ``made``, ``changed``, ``renamed``, ``deleted`` or ``undone``.
+    at, by : str
+        When (UTC, ISO 8601) and by whom.
+    before, after : Node or None
+        None where there was or is none.
+    """
+
+    change: int
+    node: str
+    what: str
+    at: str
+    by: str | None
+    before: Node | None
+    after: Node | None
 
 
 def changes(connection: Connection) -> int:
@@ -122,11 +132,11 @@ def remembered_paths(connection: Connection) -> set[Path]:
 def trees_since(connection: Connection, number: int) -> list[StoredTree]:
     """Trees that changed after the change `number`, with all their nodes."""
     newer = trees.c.changed > number
-    of_tree: dict[str, list[Stored]] = {}
-    columns = (nodes.c.tree, *(nodes.c[name] for name in Stored.__dataclass_fields__))
+    of_tree: dict[str, list[Node]] = {}
+    columns = (nodes.c.tree, *(nodes.c[name] for name in _FIELDS))
     wanted = sa.select(*columns).join(trees).where(newer).order_by(nodes.c.made, nodes.c.name)
     for tree, *node in connection.execute(wanted):
-        of_tree.setdefault(tree, []).append(Stored(*node))
+        of_tree.setdefault(tree, []).append(Node(*node))
     found = sa.select(trees.c.id, trees.c.path, trees.c.signal, trees.c.fingerprint).where(newer)
     return [
         StoredTree(id_, _path(path), signal, fingerprint, tuple(of_tree.get(id_, ())))
@@ -170,10 +180,89 @@ def write_tree(connection: Connection, number: int, tree: StoredTree, *, new: bo
         connection.execute(trees.update().where(trees.c.id == tree.id).values(**row))
 
 
-def add_node(connection: Connection, number: int, tree: str, node: Stored) -> None:
-    """Write a node of the tree whose id is `tree`."""
-    fields = {name: getattr(node, name) for name in Stored.__dataclass_fields__}
-    connection.execute(nodes.insert().values(tree=tree, made=number, **fields))
+def write_differences(
+    connection: Connection,
+    number: int,
+    tree: str,
+    differences: Collection[Difference],
+    what: str,
+    by: str | None,
+) -> None:
+    """Write what a change does to nodes of the tree whose id is `tree`, and that it was done.
+
+    Parameters
+    ----------
+    what : str
+        ``made``, ``changed``, ``renamed``, ``deleted`` or ``undone``.
+    by : str or None
+        Who does it.
+    """
+    gone = [before.id for before, after in differences if before and not after]
+    for some in _portions(gone):
+        connection.execute(nodes.delete().where(nodes.c.id.in_(some)))
+    for before, after in differences:
+        if before and after:
+            connection.execute(nodes.update().where(nodes.c.id == after.id).values(asdict(after)))
+    if new := [{"tree": tree, **asdict(after)} for before, after in differences if after and not before]:
+        connection.execute(nodes.insert(), new)
+    done = {"change": number, "tree": tree, "what": what, "at": now(), "by": by}
+    connection.execute(history.insert(), [done | _row_of(*difference) for difference in differences])
+    _forget_the_oldest(connection, number, tree)
+
+
+def past_of(connection: Connection, tree: str, *, node: str | None = None, limit: int) -> list[Past]:
+    """Return what was done in a tree or to one node, newest first; fewer where that would be megabytes."""
+    size_so_far = sa.func.sum(history.c.size).over(order_by=(history.c.change.desc(), history.c.node))
+    wanted = sa.select(history, size_so_far.label("so_far")).where(history.c.tree == tree)
+    if node is not None:
+        wanted = wanted.where(history.c.node == node)
+    found = wanted.order_by(history.c.change.desc(), history.c.node).limit(limit).subquery()
+    return _past(connection, sa.select(found).where(found.c.so_far - found.c.size <= _READ_SIZE))
+
+
+def past_change(connection: Connection, tree: str, number: int) -> list[Past]:
+    """Return all that the change `number` did in a tree; nothing where that is not remembered."""
+    wanted = sa.select(history).where(history.c.tree == tree, history.c.change == number)
+    return _past(connection, wanted.order_by(history.c.node))
+
+
+def _past(connection: Connection, wanted: sa.Select[Any]) -> list[Past]:
+    return [
+        Past(row.change, row.node, row.what, row.at, row.by, _node(row.before), _node(row.after))
+        for row in connection.execute(wanted)
+    ]
+
+
+def _node(text: str | None) -> Node | None:
+    return None if text is None else Node(**json.loads(text))
+
+
+def _row_of(before: Node | None, after: Node | None) -> dict[str, Any]:
+    texts = [node and json.dumps(asdict(node), separators=(",", ":")) for node in (before, after)]
+    size = sum(len(text) for text in texts if text)
+    (id_, *_) = (node.id for node in (before, after) if node)
+    return {"node": id_, "before": texts[0], "after": texts[1], "size": size}
+
+
+def _forget_the_oldest(connection: Connection, number: int, tree: str) -> None:
+    """Keep the history of a tree within bounds: whole changes are forgotten, never the one that is being made."""
+    of_tree = history.c.tree == tree
+    count, size = connection.execute(
+        sa.select(sa.func.count(), sa.func.sum(history.c.size)).where(of_tree)
+    ).one()
+    if count <= MAX_HISTORY and size <= MAX_HISTORY_SIZE:
+        return
+    newest = history.c.change.desc()
+    rows = sa.select(
+        history.c.change,
+        sa.func.row_number().over(order_by=newest).label("number"),
+        sa.func.sum(history.c.size).over(order_by=newest).label("so_far"),
+    )
+    of = rows.where(of_tree).subquery()
+    beyond = sa.or_(of.c.number > MAX_HISTORY, of.c.so_far > MAX_HISTORY_SIZE)
+    last = connection.scalar(sa.select(sa.func.max(of.c.change)).where(beyond, of.c.change < number))
+    if last is not None:
+        connection.execute(history.delete().where(of_tree, history.c.change <= last))
 
 
 def _path(uri: str) -> Path:

@@ -112,7 +112,7 @@ class SourceFile:
 
     def _tree(self, root: Root) -> SignalTree:
         stored = self.stored.get(root.name)
-        nodes = tuple(node.node() for node in stored.nodes) if stored else ()
+        nodes = stored.nodes if stored else ()
         try:
             calibration: Operation | SpydeError | None = self._calibration(self.remembered.path, root.name)
         except SpydeError as error:

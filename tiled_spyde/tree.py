@@ -1,22 +1,21 @@
 """A SignalTree: one root, the nodes people make from it, and the navigator they point into.
 
-A tree is an immutable snapshot. Adding a node gives a new one, so a reader never sees half a change. A node is
-resolved to its recipe when somebody looks at it; one that cannot be is failed, and says why.
+A tree is an immutable snapshot. A change gives a new one, so a reader never sees half of it. A node is resolved to
+its recipe when somebody looks at it; one that cannot be is failed, and says why.
 """
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-from hashlib import blake2b
+from functools import cached_property
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from tiled_spyde.errors import Gone, InvalidOperation, NameTaken, NotFound, SpydeError, TooLarge
+from tiled_spyde.node import NAVIGATOR, OWN_NAMES, ROOT, Node, by_name, check_name, now
 from tiled_spyde.operations import build
 from tiled_spyde.recipe import MAX_STEPS, Recipe
 
@@ -24,41 +23,8 @@ if TYPE_CHECKING:
     from tiled_spyde.operations.base import Operation
     from tiled_spyde.sources import Root
 
-ROOT = "root"
-NAVIGATOR = "navigator"
-
-MAX_NAME = 100
 MAX_NODES = 10_000
 MAX_PARAMETERS = 2**18
-# No separator of paths, keys or queries, nothing unprintable, and no leading dot.
-_NAME = re.compile(r"(?!\.)[^\W_](?:[\w .,()+=-]*[\w)+])?", re.UNICODE)
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """What people make: a name, and an operation on a parent; the root has neither parent nor operation.
-
-    Parameters
-    ----------
-    id : str
-        Stays when the node gets another name; a parent is known by it.
-    name : str
-        Unique in its tree.
-    parent : str or None
-        The id of the node it is made from.
-    operation, parameters : str
-        What it does: a registered name, and every parameter as JSON with sorted keys.
-    created, created_by : str or None
-        When (UTC, ISO 8601) and by whom it was made.
-    """
-
-    id: str
-    name: str
-    parent: str | None = None
-    operation: str = ""
-    parameters: str = "{}"
-    created: str | None = None
-    created_by: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +44,7 @@ class SignalTree:
     root: Root
     nodes: Mapping[str, Node]
     calibration_error: str | None = None
-    # By id. A tree and those that grow from it share what is resolved: their nodes differ in nothing else.
+    # By id. A tree and one that it grows to share what is resolved: they differ in nothing else.
     _resolved: dict[str, Recipe | SpydeError] = field(default_factory=dict, repr=False)
     _names: Mapping[str, str] = field(default_factory=dict, repr=False)
 
@@ -107,11 +73,17 @@ class SignalTree:
             if isinstance(found, Recipe):
                 held.append(Node(NAVIGATOR, NAVIGATOR, ROOT, navigator.name, as_text(navigator)))
                 resolved[NAVIGATOR] = found
-        by_name = {node.name: node for node in held}
-        for node in nodes:
-            shown = _addressable(node, by_name)
-            by_name[shown.name] = shown
-        return cls(root, by_name, error, resolved, {node.id: node.name for node in by_name.values()})
+        shown = by_name(held, nodes)
+        return cls(root, shown, error, resolved, _names_by_id(shown))
+
+    def with_nodes(self, nodes: Iterable[Node]) -> SignalTree:
+        """Return the tree with `nodes` besides its own two; what they are made from as before stays resolved."""
+        held = by_name((node for name, node in self.nodes.items() if name in OWN_NAMES), nodes)
+        names = _names_by_id(held)
+        resolved: dict[str, Recipe | SpydeError] = {}
+        for node in held.values():
+            resolved |= self._still_right(node, held, names, resolved)
+        return replace(self, nodes=held, _resolved=resolved, _names=names)
 
     @property
     def recipes(self) -> Mapping[str, Recipe]:
@@ -127,6 +99,23 @@ class SignalTree:
         """Name of the parent; its id where there is no such node."""
         parent = self.nodes[name].parent
         return self._names.get(parent, parent) if parent else None
+
+    def name_of(self, id_: str) -> str:
+        """Name of the node with this id; empty where there is none."""
+        return self._names.get(id_, "")
+
+    def users_of(self, name: str) -> list[str]:
+        """Names of the nodes that are made from this one."""
+        return self._users.get(self.nodes[name].id, [])
+
+    def below(self, name: str) -> list[str]:
+        """Names of all nodes that would not be there without this one, the nearest first."""
+        found = dict.fromkeys(self.users_of(name))
+        for user in (waiting := list(found)):  # which grows meanwhile
+            new = [name for name in self.users_of(user) if name not in found]
+            found |= dict.fromkeys(new)
+            waiting += new
+        return [user for user in found if user != name]
 
     def grown(
         self, name: str | None, parent: str, operation: Operation, by: str | None = None
@@ -147,15 +136,20 @@ class SignalTree:
         if parent not in self.nodes:
             raise NotFound(f"There is no node {parent!r} in this tree; there are: {self._some_names()}.")
         name = self.free_name(operation.name) if name is None else name
-        self._check_new(name)
+        self.check_free(name)
+        if len(self.nodes) >= MAX_NODES:
+            raise InvalidOperation(f"A tree has at most {MAX_NODES} nodes; delete some first.")
         if failure := self.failure(parent):
             raise InvalidOperation(f"{parent!r} is failed, so nothing can be made from it: {failure}")
         above = self.nodes[parent].id
-        made = datetime.now(UTC).isoformat(timespec="milliseconds")
-        node = Node(uuid4().hex, name, above, operation.name, as_text(operation), made, by)
-        self._resolved[node.id] = self.recipes[parent].then(operation)
-        held, names = {**self.nodes, name: node}, {**self._names, node.id: name}
-        return replace(self, nodes=held, _names=names), node
+        node = Node(uuid4().hex, name, above, operation.name, as_text(operation), now(), by)
+        self.recipes[parent].then(operation)
+        return self.with_one_more(node), node
+
+    def with_one_more(self, node: Node) -> SignalTree:
+        """Return the tree with a node that fits."""
+        held, names = {**self.nodes, node.name: node}, {**self._names, node.id: node.name}
+        return replace(self, nodes=held, _names=names)
 
     def find(self, parent: str, operation: Operation, name: str | None) -> Node | None:
         """Node that is this very step already, under `name` where one is given."""
@@ -201,14 +195,63 @@ class SignalTree:
             )
         return found
 
-    def _check_new(self, name: str) -> None:
-        if name in (ROOT, NAVIGATOR):
+    def fitting(self, name: str, operation: Operation) -> Operation:
+        """Return `operation` if the node `name` may have it instead of its own.
+
+        Raises
+        ------
+        InvalidOperation
+            It does not fit what the node is made from, or that is failed.
+        """
+        above = self.parent_name(name) or ""
+        if above not in self.nodes or (failure := self.failure(above)):
+            why = failure if above in self.nodes else "it is not in this tree"
+            raise InvalidOperation(
+                f"{name!r} is made from {above!r}, which is failed; mend that first: {why}"
+            )
+        self.recipes[above].then(operation)
+        return operation
+
+    def check_free(self, name: str) -> None:
+        """Refuse a name that no new node can have.
+
+        Raises
+        ------
+        NameTaken, InvalidOperation
+        """
+        if name in OWN_NAMES:
             raise NameTaken(f"The name {name!r} is the tree's own; choose another.")
         check_name(name)
         if name in self.nodes:
             raise NameTaken(f"The name {name!r} is taken by another node; choose another.")
-        if len(self.nodes) >= MAX_NODES:
-            raise InvalidOperation(f"A tree has at most {MAX_NODES} nodes; delete some first.")
+
+    # One place that knows who uses what.
+    @cached_property
+    def _users(self) -> dict[str, list[str]]:
+        """By id, the names of the nodes that are made from it."""
+        found: dict[str, list[str]] = {}
+        for node in self.nodes.values():
+            if node.parent:
+                found.setdefault(node.parent, []).append(node.name)
+        return found
+
+    def _still_right(
+        self, node: Node, nodes: Mapping[str, Node], names: Mapping[str, str], known: Mapping[str, object]
+    ) -> dict[str, Recipe]:
+        """Return what is resolved of one of `nodes` and of all it is made from, if they are the same here."""
+        chain: list[Node] = []
+        while node.id not in known and node.parent and len(chain) <= MAX_STEPS:
+            here = self.nodes.get(self._names.get(node.id, ""))
+            if here is None or _step_of(here) != _step_of(node) or node.parent not in names:
+                return {}
+            chain.append(node)
+            node = nodes[names[node.parent]]
+        found: dict[str, Recipe] = {}
+        for same in (node, *reversed(chain)):
+            if not isinstance(recipe := self._resolved.get(same.id), Recipe):
+                break
+            found[same.id] = recipe
+        return found
 
     def _resolve(self, node: Node) -> Recipe | SpydeError:
         """Climb to what is resolved already, and come down again; a cycle is a climb that does not end."""
@@ -284,34 +327,12 @@ def as_text(operation: Operation) -> str:
     return text
 
 
-def is_name(name: str) -> bool:
-    """Whether a node may be called so."""
-    return len(name) <= MAX_NAME and _NAME.fullmatch(name) is not None
+def _names_by_id(nodes: Mapping[str, Node]) -> dict[str, str]:
+    return {node.id: name for name, node in nodes.items()}
 
 
-def check_name(name: Any) -> None:
-    """Refuse a name that cannot stand in a URL or on a screen.
-
-    Raises
-    ------
-    InvalidOperation
-        Says what a name may consist of.
-    """
-    if not isinstance(name, str) or not is_name(name):
-        raise InvalidOperation(
-            f"name: {str(name)[:40]!r} is not usable. A name has 1 to {MAX_NAME} letters, digits, spaces or "
-            "any of . , ( ) + = - _, and starts with a letter or digit."
-        )
-
-
-def _addressable(node: Node, taken: Mapping[str, Node]) -> Node:
-    """Return `node` under a name and an id that can be addressed, whatever was written into the database."""
-    name, own = node.name, {ROOT, NAVIGATOR}
-    if node.id in own:
-        node = replace(node, id=f"?{node.id}")
-    if name not in own and name not in taken and isinstance(name, str) and is_name(name):
-        return node
-    return replace(node, name=f"node-{blake2b(str(node.id).encode(), digest_size=4).hexdigest()}")
+def _step_of(node: Node) -> tuple[str | None, str, str]:
+    return node.parent, node.operation, node.parameters
 
 
 def _calibrated(root: Root, calibration: Operation | SpydeError | None) -> tuple[Recipe, str | None]:

@@ -21,7 +21,7 @@ from tiled_spyde.routes.asking import Principal, body_of, entry_with, name_of
 if TYPE_CHECKING:
     from tiled_spyde.catalog import Catalog
     from tiled_spyde.evaluate import Evaluator
-    from tiled_spyde.tree import Node
+    from tiled_spyde.node import Node
 
 _NEW = "Send JSON with parent, operation, parameters and, if you like, name."
 

@@ -1,0 +1,100 @@
+"""What people make: a node as it is written down, and what it may be called."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+from tiled_spyde.errors import InvalidOperation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+ROOT = "root"
+NAVIGATOR = "navigator"
+OWN_NAMES = frozenset({ROOT, NAVIGATOR})
+
+MAX_NAME = 100
+# No separator of paths, keys or queries, nothing unprintable, and no leading dot.
+_NAME = re.compile(r"(?!\.)[^\W_](?:[\w .,()+=-]*[\w)+])?", re.UNICODE)
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """What people make: a name, and an operation on a parent; the root has neither parent nor operation.
+
+    Parameters
+    ----------
+    id : str
+        Stays when the node gets another name; a parent is known by it.
+    name : str
+        Unique in its tree.
+    parent : str or None
+        The id of the node it is made from.
+    operation, parameters : str
+        What it does: a registered name, and every parameter as JSON with sorted keys.
+    created, created_by : str or None
+        When (UTC, ISO 8601) and by whom it was made.
+    description : str or None
+        What people say of it.
+    made, version : int
+        Numbers of the changes that made it, and that changed it last; 0 where nobody did.
+    """
+
+    id: str
+    name: str
+    parent: str | None = None
+    operation: str = ""
+    parameters: str = "{}"
+    created: str | None = None
+    created_by: str | None = None
+    description: str | None = None
+    made: int = 0
+    version: int = 0
+
+
+def by_name(own: Iterable[Node], made: Iterable[Node]) -> dict[str, Node]:
+    """Return a tree's own nodes and those that people made, each under a name that can be addressed."""
+    held = {node.name: node for node in own}
+    for node in made:
+        shown = _addressable(node, held)
+        held[shown.name] = shown
+    return held
+
+
+def now() -> str:
+    """UTC, as ISO 8601 to the millisecond."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def is_name(name: str) -> bool:
+    """Whether a node may be called so."""
+    return len(name) <= MAX_NAME and _NAME.fullmatch(name) is not None
+
+
+def check_name(name: Any) -> None:
+    """Refuse a name that cannot stand in a URL or on a screen.
+
+    Raises
+    ------
+    InvalidOperation
+        Says what a name may consist of.
+    """
+    if not isinstance(name, str) or not is_name(name):
+        raise InvalidOperation(
+            f"name: {str(name)[:40]!r} is not usable. A name has 1 to {MAX_NAME} letters, digits, spaces or "
+            "any of . , ( ) + = - _, and starts with a letter or digit."
+        )
+
+
+def _addressable(node: Node, taken: Mapping[str, Node]) -> Node:
+    """Return `node` under a name and an id that can be addressed, whatever was written into the database."""
+    name = node.name
+    if node.id in OWN_NAMES:
+        node = replace(node, id=f"?{node.id}")
+    if name not in OWN_NAMES and name not in taken and isinstance(name, str) and is_name(name):
+        return node
+    return replace(node, name=f"node-{blake2b(str(node.id).encode(), digest_size=4).hexdigest()}")
