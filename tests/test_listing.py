@@ -157,8 +157,8 @@ def test_a_node_that_no_longer_fits_says_why_and_the_others_follow(tmp_path):
         until(lambda: attributes("cropped")[1]["state"] == "failed")
         family, failed = attributes("cropped")
         assert family == "container"
-        assert "crop" in failed["error"]
-        assert "cropped" in attributes("below")[1]["error"]
+        assert "crop" in failed["failure"]
+        assert "cropped" in attributes("below")[1]["failure"]
         listed = {entry["id"] for entry in service.get(f"/api/v1/search/{tree}").json()["data"]}
         assert {"root", "navigator", "cropped", "below", "smooth"} <= listed
         assert service.get(pinned).status_code == 410

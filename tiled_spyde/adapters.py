@@ -142,24 +142,38 @@ def _as_given(taken: range) -> slice:
 
 
 def attributes(tree: SignalTree, name: str) -> dict[str, Any]:
-    """Describe a node beside its data: JSON without NaN."""
-    node, recipe = tree.nodes[name], tree.recipes[name]
-    return {
-        "axes": [axis.to_json() for axis in recipe.info.axes],
-        "signal_type": recipe.info.signal_type,
+    """Describe a node beside its data: JSON without NaN. One that is failed has neither axes nor key."""
+    node, failure = tree.nodes[name], tree.failure(name)
+    described = {
+        "state": "failed",
+        "failure": failure and str(failure),
         "title": tree.root.title,
-        "recipe": recipe.to_json(),
-        "key": recipe.key,
-        "state": "stored" if recipe.stored else "lazy",
-        "instrument": recipe.info.instrument.to_json(),
         "id": node.id,
+        "version": node.version,
+        "description": node.description,
         "parent": tree.parent_name(name),
         "operation": node.operation or None,
+        "parameters": node.values() if node.operation else None,
+        "inputs": {},
+        "recipe": None,
+        "key": None,
         "created": node.created,
         "created_by": node.created_by,
         "calibration_error": tree.calibration_error,
         "versions": package_versions(),
         "metadata": tree.root.metadata,
+    }
+    return described if failure else described | _of_array(tree.recipes[name])
+
+
+def _of_array(recipe: Recipe) -> dict[str, Any]:
+    return {
+        "axes": [axis.to_json() for axis in recipe.info.axes],
+        "signal_type": recipe.info.signal_type,
+        "recipe": recipe.to_json(),
+        "key": recipe.key,
+        "state": "stored" if recipe.stored else "lazy",
+        "instrument": recipe.info.instrument.to_json(),
         "_ARRAY_DIMENSIONS": list(_dims(recipe.info)),
     }
 

@@ -195,8 +195,8 @@ class Catalog:
             The database cannot take it just now.
         """
         wanted = changes.Wanted(name, description, operation, parameters)
-        change = changes.changing(path[-1], wanted, if_match)
-        return self._ledger.change(path[:-1], change, changes.person(by))
+        tree, node = _parted(path)
+        return self._ledger.change(tree, changes.changing(node, wanted, if_match), changes.person(by))
 
     def delete_node(
         self, path: Address, *, recursive: bool = False, if_match: str | None = None, by: str | None = None
@@ -210,8 +210,9 @@ class Catalog:
         Conflict
             Others are made from it.
         """
-        change = changes.deleting(path[-1], if_match, recursive=recursive)
-        return self._ledger.change(path[:-1], change, changes.person(by))
+        tree, node = _parted(path)
+        change = changes.deleting(node, if_match, recursive=recursive)
+        return self._ledger.change(tree, change, changes.person(by))
 
     def undo(self, path: Address, change: int, by: str | None = None) -> Changed:
         """Put back what a change did in the tree at `path`, as a new change.
@@ -364,3 +365,8 @@ class Catalog:
                 logger.warning("Prepared nodes of %s are made later: %s", "/".join(address), error)
                 return
             self._due.discard(address)
+
+
+def _parted(path: Address) -> tuple[Address, str]:
+    """Return where the tree is that a node's path means, and the node's name."""
+    return path[:-1], path[-1] if path else ""

@@ -104,7 +104,9 @@ def _node(service: Service, path: Path) -> tuple[Path, dict[str, Any]]:
         specs = {spec["name"] for spec in described["specs"]}
         attributes = (described.get("metadata") or {}).get("attributes") or {}
         if attributes.get("state") == "failed":
-            raise ServiceError(f"{'/'.join(path)} cannot be opened: {attributes.get('error')}")
+            raise ServiceError(
+                f"{'/'.join(path)} cannot be opened: {attributes.get('failure') or attributes.get('error')}"
+            )
         name = "root" if "SignalTree" in specs else _only_child(service, path)
         path = (*path, name)
         described = _described(service, path)

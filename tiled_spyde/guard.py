@@ -190,7 +190,8 @@ class Finished:
                 headers["server-timing"] = http.server_timing(self.ticket.timings, said)
         if self._path.startswith(_DATA):
             self._say_how_to_keep(status, headers)
-        http.tag_representation(headers)
+        if self._method in ("GET", "HEAD"):  # others answer the tag that a change is compared with
+            http.tag_representation(headers)
         return self._unless_known(status, headers)
 
     def _say_how_to_keep(self, status: int, headers: MutableHeaders) -> None:

@@ -16,7 +16,7 @@ from tiled.queries import QueryValueError
 from tiled.structures.container import ContainerStructure
 from tiled.structures.core import Spec
 
-from tiled_spyde.adapters import NodeAdapter, http_error
+from tiled_spyde.adapters import NodeAdapter, attributes, http_error
 from tiled_spyde.cache import once
 from tiled_spyde.cards import file_card, info_card, tree_card
 from tiled_spyde.catalog import Folder, SourceFile
@@ -268,11 +268,10 @@ def _tree(file: SourceFile, name: str, evaluator: Evaluator, rights: Rights | No
     tree = file.trees[name]
 
     def adapt(address: str) -> Any:
-        node, _, _ = address.partition("@")
-        if node in tree.nodes and tree.failure(node):
-            return _failed(tree, node, rights)
-        tree.recipe(address)
-        return NodeAdapter(tree, node, evaluator, rights)
+        node, _, key = address.partition("@")
+        if key or node not in tree.nodes:
+            tree.recipe(address)
+        return node_entry(tree, node, evaluator, rights)
 
     shown = {
         **_trees(file)[name].card,
@@ -344,20 +343,15 @@ def _tree_entry(file: SourceFile, signal: Signal) -> Entry:
     return Entry(signal.name, card, frozenset({"SignalTree"}), text=text)
 
 
-def _failed(tree: SignalTree, name: str, rights: Rights | None) -> Listing:
-    """Return a node that does not fit its parent any more: an empty container which says why."""
-    node = tree.nodes[name]
-    said = {
-        "state": "failed",
-        "error": str(tree.failure(name)),
-        "id": node.id,
-        "parent": tree.parent_name(name),
-        "operation": node.operation,
-        "parameters": node.parameters,
-        "created": node.created,
-        "created_by": node.created_by,
-    }
-    return Listing(dict, NotFound, metadata=lambda: said, specs=["SignalNode"], rights=rights)
+def node_entry(
+    tree: SignalTree, name: str, evaluator: Evaluator, rights: Rights | None = None
+) -> NodeAdapter | Listing:
+    """Return a node; one that is failed is an empty container which says why, so that it is seen and can be mended."""
+    if tree.failure(name) is None:
+        return NodeAdapter(tree, name, evaluator, rights)
+    return Listing(
+        dict, NotFound, metadata=lambda: attributes(tree, name), specs=["SignalNode"], rights=rights
+    )
 
 
 def remember_trees(folder: Folder) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -55,6 +56,14 @@ class Node:
     made: int = 0
     version: int = 0
 
+    def values(self) -> dict[str, Any] | None:
+        """Return every parameter by name; None where somebody has written something else into the database."""
+        try:
+            found = json.loads(self.parameters, parse_constant=_refuse)
+        except (TypeError, ValueError, RecursionError):
+            return None
+        return found if isinstance(found, dict) else None
+
 
 def by_name(own: Iterable[Node], made: Iterable[Node]) -> dict[str, Node]:
     """Return a tree's own nodes and those that people made, each under a name that can be addressed."""
@@ -88,6 +97,10 @@ def check_name(name: Any) -> None:
             f"name: {str(name)[:40]!r} is not usable. A name has 1 to {MAX_NAME} letters, digits, spaces or "
             "any of . , ( ) + = - _, and starts with a letter or digit."
         )
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")
 
 
 def _addressable(node: Node, taken: Mapping[str, Node]) -> Node:

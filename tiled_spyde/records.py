@@ -221,9 +221,14 @@ def past_of(connection: Connection, tree: str, *, node: str | None = None, limit
 
 
 def past_change(connection: Connection, tree: str, number: int) -> list[Past]:
-    """Return all that the change `number` did in a tree; nothing where that is not remembered."""
+    """Return all that the change `number` did in a tree, in the order in which the nodes were made.
+
+    Nothing where that is not remembered.
+    """
     wanted = sa.select(history).where(history.c.tree == tree, history.c.change == number)
-    return _past(connection, wanted.order_by(history.c.node))
+    return sorted(
+        _past(connection, wanted), key=lambda done: max(n.made for n in (done.before, done.after) if n)
+    )
 
 
 def _past(connection: Connection, wanted: sa.Select[Any]) -> list[Past]:

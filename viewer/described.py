@@ -108,7 +108,7 @@ def node_from_json(path: tuple[str, ...], attributes: dict[str, Any]) -> Node | 
         parent=described.get("parent"),
         operations=tuple(str(step.get("operation")) for step in recipe),
         parameters=tuple(json.dumps(step.get("parameters") or {}) for step in recipe),
-        error=described.get("error") or error,
+        error=described.get("failure") or error,
     )
 
 

@@ -1,20 +1,21 @@
-"""Making nodes."""
+"""Making, changing and deleting nodes, and undoing that."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable  # noqa: TC003 - FastAPI resolves the annotations
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
 
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse
 from pydantic import Field
 from tiled.server.utils import get_base_url
 
-from tiled_spyde.adapters import NodeAdapter, http_error
-from tiled_spyde.errors import SpydeError
+from tiled_spyde.adapters import http_error
+from tiled_spyde.errors import NotFound, Outdated, SpydeError
+from tiled_spyde.listing import node_entry
 from tiled_spyde.operations.base import Strict
 from tiled_spyde.routes.asking import Principal, body_of, entry_with, name_of
 
@@ -22,8 +23,14 @@ if TYPE_CHECKING:
     from tiled_spyde.catalog import Catalog
     from tiled_spyde.evaluate import Evaluator
     from tiled_spyde.node import Node
+    from tiled_spyde.records import Past
+    from tiled_spyde.tree import SignalTree
 
 _NEW = "Send JSON with parent, operation, parameters and, if you like, name."
+_CHANGE = "Send JSON with what is to be another one: name, description, operation, parameters."
+_UNDO = 'Send JSON with the number of a change: {"change": 7}.'
+
+Require = Annotated[Callable[..., Awaitable[Any]], Depends(entry_with)]
 
 
 class NewNode(Strict):
@@ -35,36 +42,168 @@ class NewNode(Strict):
     name: str | None = Field(None, max_length=1000)
 
 
+class NodeChange(Strict):
+    """What a node is to be; what is left out stays."""
+
+    name: str | None = Field(None, max_length=1000)
+    description: str | None = None
+    operation: str | None = Field(None, max_length=200)
+    parameters: dict[str, Any] | None = None
+
+
+class Undo(Strict):
+    """Which change is to be undone."""
+
+    change: int = Field(ge=1, lt=2**63)
+
+
 def add_routes(router: APIRouter, catalog: Catalog, evaluator: Evaluator) -> None:
     """Add the routes of nodes."""
 
-    @router.post("/nodes/{path:path}")
-    async def make_node(
-        path: str,
-        request: Request,
-        principal: Principal,
-        require: Annotated[Callable[..., Awaitable[Any]], Depends(entry_with)],
-    ) -> JSONResponse:
-        """Make a node in a tree: 201, or 200 where the same node is there already."""
-        await require(path, ["create:node"])
-        wanted = await body_of(request, NewNode, _NEW)
-        parts = tuple(part for part in path.split("/") if part)
+    def described(request: Request, at: tuple[str, ...], tree: SignalTree, name: str) -> dict[str, Any]:
+        return _describe(get_base_url(request), at, tree, name, evaluator)
+
+    # Before the route whose path would take in its last word.
+    @router.post("/nodes/{path:path}/undo")
+    async def undo(path: str, request: Request, principal: Principal, require: Require) -> JSONResponse:
+        """Put back what a change did, as a new change."""
+        await require(path, ["write:metadata"])
+        wanted, tree = await body_of(request, Undo, _UNDO), _parts(path)
         try:
-            by = name_of(principal)
-            node, made = await run_sync(lambda: catalog.add_node(parts, **wanted.model_dump(), by=by))
-            described = await run_sync(lambda: _describe(catalog, evaluator, parts, node))
+            past = await run_sync(catalog.past, tree, wanted.change)
+            if any(done.before is None or done.after is None for done in past):
+                await require(path, ["create:node", "delete:node"])
+            done = await run_sync(lambda: catalog.undo(tree, wanted.change, name_of(principal)))
         except SpydeError as error:
             raise http_error(error) from error
-        address = f"{get_base_url(request)}/metadata/{quote('/'.join((*parts, node.name)))}"
-        data = {"id": node.name, "attributes": described, "links": {"self": address}}
-        return JSONResponse({"data": data}, 201 if made else 200, headers={"Location": address})
+        nodes = await run_sync(lambda: [described(request, tree, done.tree, name) for name in done.changed])
+        return JSONResponse({"data": {"changed": nodes, "deleted": done.deleted, "change": done.change}})
+
+    @router.post("/nodes/{path:path}")
+    async def make_node(path: str, request: Request, principal: Principal, require: Require) -> JSONResponse:
+        """Make a node in a tree: 201, or 200 where the same node is there already."""
+        await require(path, ["create:node"])
+        wanted, tree = await body_of(request, NewNode, _NEW), _parts(path)
+        try:
+            by = name_of(principal)
+            node, made = await run_sync(lambda: catalog.add_node(tree, **wanted.model_dump(), by=by))
+            now = catalog.tree(tree)
+            if not (name := now.name_of(node.id)):
+                raise NotFound(f"{node.name!r} was made, and is deleted by now.")
+            data = await run_sync(described, request, tree, now, name)
+        except SpydeError as error:
+            raise http_error(error) from error
+        headers = {"Location": data["links"]["self"], "ETag": _etag(now, name)}
+        return JSONResponse({"data": data}, 201 if made else 200, headers)
+
+    @router.patch("/nodes/{path:path}")
+    async def change_node(
+        path: str, request: Request, principal: Principal, require: Require
+    ) -> JSONResponse:
+        """Rename, describe or re-point a node; 412 where somebody was faster."""
+        await require(path, ["write:metadata"])
+        wanted, node = await body_of(request, NodeChange, _CHANGE), _parts(path)
+        given = {**wanted.model_dump(exclude_unset=True), "if_match": _if_match(request)}
+        try:
+            done = await run_sync(lambda: catalog.change_node(node, **given, by=name_of(principal)))
+        except Outdated as error:
+            return await _outdated(error, described, request, node)
+        except SpydeError as error:
+            raise http_error(error) from error
+        name = done.changed[0] if done.changed else node[-1]  # it was so already
+        data = await run_sync(described, request, node[:-1], done.tree, name)
+        return JSONResponse({"data": data}, headers={"ETag": _etag(done.tree, name)})
+
+    @router.delete("/nodes/{path:path}")
+    async def delete_node(
+        path: str, request: Request, principal: Principal, require: Require, recursive: bool = False
+    ) -> JSONResponse:
+        """Delete a node; with `recursive` all that is made from it too."""
+        await require(path, ["delete:node"])
+        node, if_match, by = _parts(path), _if_match(request), name_of(principal)
+        try:
+            done = await run_sync(
+                lambda: catalog.delete_node(node, recursive=recursive, if_match=if_match, by=by)
+            )
+        except Outdated as error:
+            return await _outdated(error, described, request, node)
+        except SpydeError as error:
+            raise http_error(error) from error
+        return JSONResponse({"data": {"deleted": done.deleted, "change": done.change}})
+
+    @router.get("/nodes/{path:path}/history")
+    async def history(
+        path: str, require: Require, limit: Annotated[int, Query(ge=1, le=1000)] = 100
+    ) -> JSONResponse:
+        """List what was done in a tree or to a node: who, when and what, newest first."""
+        await require(path, ["read:metadata"])
+        try:
+            at = _parts(path)
+            return JSONResponse(
+                {"data": await run_sync(lambda: list(map(_told, catalog.history(at, limit))))}
+            )
+        except SpydeError as error:
+            raise http_error(error) from error
 
 
-def _describe(catalog: Catalog, evaluator: Evaluator, tree: tuple[str, ...], node: Node) -> dict[str, Any]:
-    adapter = NodeAdapter(catalog.tree(tree), node.name, evaluator)
+async def _outdated(
+    error: Outdated, described: Callable[..., dict[str, Any]], request: Request, node: tuple[str, ...]
+) -> JSONResponse:
+    data = await run_sync(described, request, node[:-1], error.tree, error.name)
+    headers = {"ETag": _etag(error.tree, error.name)}
+    return JSONResponse({"detail": str(error), "data": data}, 412, headers)
+
+
+def _parts(path: str) -> tuple[str, ...]:
+    return tuple(part for part in path.split("/") if part)
+
+
+def _if_match(request: Request) -> str | None:
+    given = request.headers.getlist("if-match")
+    return ", ".join(given) if given else None
+
+
+def _etag(tree: SignalTree, name: str) -> str:
+    return f'"{tree.nodes[name].version}"'
+
+
+def _describe(
+    base: str, at: tuple[str, ...], tree: SignalTree, name: str, evaluator: Evaluator
+) -> dict[str, Any]:
+    entry = node_entry(tree, name, evaluator)
+    attributes = {
+        "structure_family": entry.structure_family.value,
+        "specs": [asdict(spec) for spec in entry.specs],
+        "metadata": entry.metadata(),
+        "structure": asdict(entry.structure()),
+    }
+    address = f"{base}/metadata/{quote('/'.join((*at, name)))}"
+    return {"id": name, "attributes": attributes, "links": {"self": address}}
+
+
+def _told(done: Past) -> dict[str, Any]:
+    """Return one row of a history as JSON."""
+    now = done.after or done.before
     return {
-        "structure_family": adapter.structure_family.value,
-        "specs": [asdict(spec) for spec in adapter.specs],
-        "metadata": adapter.metadata(),
-        "structure": asdict(adapter.structure()),
+        "change": done.change,
+        "id": done.node,
+        "name": now and now.name,
+        "what": done.what,
+        "at": done.at,
+        "by": done.by,
+        "before": _was(done.before),
+        "after": _was(done.after),
+    }
+
+
+def _was(node: Node | None) -> dict[str, Any] | None:
+    """Return what people can change of a node, and what it is made from (by id)."""
+    if node is None:
+        return None
+    return {
+        "name": node.name,
+        "description": node.description,
+        "parent": node.parent,
+        "operation": node.operation,
+        "parameters": node.values(),
     }
