@@ -78,6 +78,8 @@ def test_the_walk_sees_the_routes_of_all_families(private):
         "/api/v1/operations",
         "/custom/operations",
         "/api/v1/nodes/{path:path}",
+        "/api/v1/nodes/{path:path}/undo",
+        "/api/v1/nodes/{path:path}/history",
         "/custom/nodes/{path:path}",
         "/zarr/v2/{path:path}",
         "/zarr/v3/{path:path}/c/{block:path}",
@@ -147,6 +149,10 @@ def test_anonymous_people_make_no_nodes_even_on_a_public_server(scans):
         node = {"parent": "root", "operation": "sum"}
         for prefix in ("/api/v1", "/custom"):
             assert public.client.post(f"{prefix}/nodes/{SCAN}", json=node).status_code == 401
+            assert public.client.patch(f"{prefix}/nodes/{NODE}", json={"name": "mine"}).status_code == 401
+            assert public.client.delete(f"{prefix}/nodes/{NODE}").status_code == 401
+            assert public.client.post(f"{prefix}/nodes/{SCAN}/undo", json={"change": 1}).status_code == 401
+            assert public.client.get(f"{prefix}/nodes/{SCAN}/history").status_code == 200
         made = public.client.post(
             f"/api/v1/nodes/{SCAN}", json=node, headers={"Authorization": f"Apikey {KEY}"}
         )
