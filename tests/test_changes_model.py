@@ -317,7 +317,8 @@ def test_nodes_and_history_are_one_after_a_kill_at_any_moment(tmp_path):
         command = [sys.executable, "-c", _CHILD, str(tmp_path), str(data), str(number)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True) as child:
             assert child.stdout.readline() == "ready\n"
-            time.sleep(chance.uniform(0, 0.1))
+            told |= {int(child.stdout.readline()) for _ in range(chance.randint(1, 12))}
+            time.sleep(chance.uniform(0, 0.01))  # into whatever it is at
             child.send_signal(signal.SIGKILL)
             told |= {int(line) for line in child.stdout.read().split("\n")[:-1]}
         served = catalog(tmp_path, data)
