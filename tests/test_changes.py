@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import multiprocessing
-import sqlite3
 import subprocess
 import time
-from contextlib import closing
 
 import pytest
 import sqlalchemy as sa
 from alembic.config import Config
-from catalog_samples import catalog, sigma, source, url
+from catalog_samples import PATH, by_hand, catalog, names, sigma, source, url
 from test_database import FAILURES, fill
 
 from tiled_spyde import migrating, records, sqlite
-from tiled_spyde.database import VERSION_TABLE
+from tiled_spyde.database import VERSION_TABLE, history, nodes, trees
 from tiled_spyde.errors import (
     Conflict,
     InvalidOperation,
@@ -27,25 +25,11 @@ from tiled_spyde.errors import (
 )
 from tiled_spyde.tree import MAX_NODES
 
-PATH = ("scan.hspy", "signal")
-
 
 @pytest.fixture
-def data(tmp_path):
-    folder = tmp_path / "data"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture
-def served(tmp_path, data):
-    made = catalog(tmp_path, data)
-    made.update({data / "scan.hspy": source(data / "scan.hspy")})
-    return made
-
-
-def names(served):
-    return list(served.tree(PATH).nodes)[2:]
+def served(each_database, catalogued):
+    """A catalogue with one scan, on either database."""
+    return catalogued
 
 
 def whats(served, path=PATH):
@@ -85,8 +69,8 @@ class TestSharing:
 
 class TestBounds:
     def count(self, tmp_path):
-        with closing(sqlite3.connect(tmp_path / "catalogue.db")) as connection:
-            return connection.execute("SELECT count(*), sum(size) FROM history").fetchone()
+        with by_hand(tmp_path) as connection:
+            return connection.execute(sa.select(sa.func.count(), sa.func.sum(history.c.size))).one()
 
     def test_the_oldest_is_forgotten_in_whole_changes(self, tmp_path, served, monkeypatch):
         monkeypatch.setattr(records, "MAX_HISTORY", 6)
@@ -128,30 +112,13 @@ class TestBounds:
         monkeypatch.setattr(records, "_READ_SIZE", 1)
         assert served.history(PATH, 1000) == found[:1]
 
-    def test_a_tree_of_10_000_nodes_changes_as_a_small_one(self, tmp_path, data, served):
+    def test_a_tree_of_10_000_nodes_changes_as_a_small_one(self, tmp_path, data_folder, served):
         first, _ = served.add_node(PATH, **sigma(0.5), name="first")
-        with closing(sqlite3.connect(tmp_path / "catalogue.db")) as by_hand, by_hand:
-            (tree,) = by_hand.execute("SELECT id FROM trees").fetchone()
-            rows = [
-                (
-                    f"id {i}",
-                    tree,
-                    f"n{i}",
-                    first.id,
-                    "gaussian_filter",
-                    f'{{"sigma":{2 + i / 1000}}}',
-                    "",
-                    3,
-                    3,
-                )
-                for i in range(MAX_NODES - 3)
-            ]
-            by_hand.executemany(
-                "INSERT INTO nodes (id, tree, name, parent, operation, parameters, created, made, version)"
-                " VALUES (?,?,?,?,?,?,?,?,?)",
-                rows,
-            )
-        served = catalog(tmp_path, data)
+        write(
+            tmp_path,
+            [(f"id {i}", f"n{i}", first.id, f'{{"sigma":{2 + i / 1000}}}') for i in range(MAX_NODES - 3)],
+        )
+        served = catalog(tmp_path, data_folder)
         assert len(served.tree(PATH).nodes) == MAX_NODES
         key = served.tree(PATH).recipe("n77").key
         began = time.perf_counter()
@@ -176,36 +143,51 @@ class TestBounds:
         began = time.perf_counter()
         assert len(served.undo(PATH, done.change).changed) == MAX_NODES - 2
         print(f"undoing that: {time.perf_counter() - began:.3f} s")
-        assert list(catalog(tmp_path, data).tree(PATH).nodes) == list(served.tree(PATH).nodes)
+        assert list(catalog(tmp_path, data_folder).tree(PATH).nodes) == list(served.tree(PATH).nodes)
+
+
+def write(folder, rows):
+    """Write nodes by hand: id, name, parent, parameters."""
+    with by_hand(folder) as connection:
+        given = {
+            "tree": connection.scalar(sa.select(trees.c.id)),
+            "operation": "gaussian_filter",
+            "created": "",
+            "made": 99,
+        }
+        columns = ("id", "name", "parent", "parameters")
+        connection.execute(
+            nodes.insert(), [{**given, **dict(zip(columns, row, strict=True))} for row in rows]
+        )
 
 
 PREPARED = {"scan.hspy/signal": [{**sigma(1), "name": "a"}, {**sigma(2), "parent": "a"}]}
 
 
 class TestPrepared:
-    def test_what_people_have_deleted_is_not_made_again(self, tmp_path, data, served):
+    def test_what_people_have_deleted_is_not_made_again(self, tmp_path, data_folder, served):
         served.prepare(PREPARED)
         assert names(served) == ["a", "gaussian_filter"]
         served.delete_node((*PATH, "a"), recursive=True)
-        served.update({data / "other.hspy": source(data / "other.hspy", "o")})
-        served.update({data / "scan.hspy": source(data / "scan.hspy", "new content")})
-        again = catalog(tmp_path, data)
+        served.update({data_folder / "other.hspy": source(data_folder / "other.hspy", "o")})
+        served.update({data_folder / "scan.hspy": source(data_folder / "scan.hspy", "new content")})
+        again = catalog(tmp_path, data_folder)
         again.prepare(PREPARED)
         assert names(served) == names(again) == []
         again.undo(PATH, again.history(PATH, 1)[0].change)
         assert names(again) == ["a", "gaussian_filter"]
 
-    def test_nor_is_what_they_have_renamed(self, tmp_path, data, served):
+    def test_nor_is_what_they_have_renamed(self, tmp_path, data_folder, served):
         served.prepare(PREPARED)
         served.change_node((*PATH, "a"), name="b")
-        again = catalog(tmp_path, data)
+        again = catalog(tmp_path, data_folder)
         again.prepare(PREPARED)
         assert names(again) == ["b", "gaussian_filter"]
 
 
 class TestOthers:
-    def test_see_what_was_changed_and_deleted(self, tmp_path, data, served):
-        other = catalog(tmp_path, data)
+    def test_see_what_was_changed_and_deleted(self, tmp_path, data_folder, served):
+        other = catalog(tmp_path, data_folder)
         for name in "ab":
             served.add_node(PATH, **sigma(1), name=name)
         assert other.refresh()
@@ -217,26 +199,26 @@ class TestOthers:
         with pytest.raises(NotFound):
             other.change_node((*PATH, "b"), name="d")
 
-    def test_one_that_has_not_looked_is_told_of_a_change(self, tmp_path, data, served):
+    def test_one_that_has_not_looked_is_told_of_a_change(self, tmp_path, data_folder, served):
         node, _ = served.add_node(PATH, **sigma(1), name="a")
-        other = catalog(tmp_path, data)
+        other = catalog(tmp_path, data_folder)
         served.change_node((*PATH, "a"), description="ada's", by="ada")
         for change in (other.change_node, other.delete_node):
             with pytest.raises(Outdated, match=r"changed meanwhile \(by ada, .*: changed\)") as refused:
                 change((*PATH, "a"), if_match=f'"{node.version}"')
             assert refused.value.tree.nodes["a"].description == "ada's"
 
-    def test_who_is_kept_in_characters_that_any_database_takes(self, tmp_path, data, served):
+    def test_who_is_kept_in_characters_that_any_database_takes(self, tmp_path, data_folder, served):
         served.add_node(PATH, **sigma(1), name="a", by="Ada\0\udcff")
         served.change_node((*PATH, "a"), description="x\0\udcff", by="Ben\0")
-        assert [done.by for done in catalog(tmp_path, data).history(PATH, 9)] == ["Ben?", "Ada??"]
-        assert names(catalog(tmp_path, data)) == ["a"]
+        assert [done.by for done in catalog(tmp_path, data_folder).history(PATH, 9)] == ["Ben?", "Ada??"]
+        assert names(catalog(tmp_path, data_folder)) == ["a"]
 
-    def test_nothing_is_lost_between_processes_that_all_count(self, tmp_path, data, served):
+    def test_nothing_is_lost_between_processes_that_all_count(self, tmp_path, data_folder, served):
         """Each reads, adds one, and says which version it read; whoever is refused reads again."""
         served.add_node(PATH, **sigma(1), name="a")
         spawn = multiprocessing.get_context("spawn")
-        processes = [spawn.Process(target=_count, args=(tmp_path, data, 15)) for _ in range(3)]
+        processes = [spawn.Process(target=_count, args=(tmp_path, data_folder, 15)) for _ in range(3)]
         for process in processes:
             process.start()
         for process in processes:
@@ -247,8 +229,8 @@ class TestOthers:
         assert whats(served) == ["changed"] * 45 + ["made"]
 
 
-def _count(folder, data, times):
-    mine = catalog(folder, data)
+def _count(folder, data_folder, times):
+    mine = catalog(folder, data_folder)
     while times:
         mine.refresh()
         node = mine.tree(PATH).nodes["a"]
@@ -316,21 +298,11 @@ class TestFailures:
         finally:
             subprocess.run(["umount", disk], check=True)
 
-    def test_what_somebody_wrote_by_hand_is_refused_or_changed(self, tmp_path, data, served):
+    def test_what_somebody_wrote_by_hand_is_refused_or_changed(self, tmp_path, data_folder, served):
         served.add_node(PATH, **sigma(1), name="a")
-        with closing(sqlite3.connect(tmp_path / "catalogue.db")) as by_hand, by_hand:
-            (tree,) = by_hand.execute("SELECT id FROM trees").fetchone()
-            for row in (
-                ("root", "r", "root", "{"),
-                ("x", "a/b", "nobody", "[" * 10**5),
-                ("y", "z", "y", "NaN"),
-            ):
-                by_hand.execute(
-                    "INSERT INTO nodes (id, name, parent, parameters, tree, operation, created, made)"
-                    " VALUES (?,?,?,?,?,'sum','',9)",
-                    (*row, tree),
-                )
-        served = catalog(tmp_path, data)
+        odd = [("root", "r", "root", "{"), ("x", "a/b", "nobody", "[" * 10**5), ("y", "z", "y", "NaN")]
+        write(tmp_path, odd)
+        served = catalog(tmp_path, data_folder)
         (odd,) = [name for name in names(served) if name.startswith("node-")]
         assert served.tree(PATH).nodes[odd].values() is served.tree(PATH).nodes["z"].values() is None
         with pytest.raises(InvalidOperation, match="own"):
@@ -344,32 +316,33 @@ class TestFailures:
         assert served.delete_node((*PATH, "z"), recursive=True).deleted == ("z",)
 
 
-def test_a_database_of_the_first_version_is_brought_up_to_date(tmp_path, data):
-    engine = sa.create_engine(url(tmp_path), poolclass=sa.NullPool)
-    with engine.begin() as connection:
-        config = Config(attributes={"connection": connection, "version_table": VERSION_TABLE})
-        config.set_main_option("script_location", str(migrating.STEPS))
-        migrating.run_steps(config, "0001")
-        uri = (data / "scan.hspy").as_uri()
+def test_a_database_of_the_first_version_is_brought_up_to_date(each_database, tmp_path, data_folder):
+    if each_database == "sqlite":
+        engine = sa.create_engine(url(tmp_path), poolclass=sa.NullPool)
+        with engine.begin() as connection:
+            config = Config(attributes={"connection": connection, "version_table": VERSION_TABLE})
+            config.set_main_option("script_location", str(migrating.STEPS))
+            migrating.run_steps(config, "0001")
+    else:
+        url(tmp_path)  # which has the newest tables
+        with by_hand(tmp_path) as connection:
+            connection.exec_driver_sql("DROP TABLE history")
+            connection.exec_driver_sql("ALTER TABLE nodes DROP COLUMN description, DROP COLUMN version")
+            connection.exec_driver_sql(f"UPDATE {VERSION_TABLE} SET version_num = '0001'")  # noqa: S608
+    with by_hand(tmp_path) as connection:
+        uri = (data_folder / "scan.hspy").as_uri()
         connection.exec_driver_sql("UPDATE state SET changes = 9")
-        connection.exec_driver_sql("INSERT INTO trees VALUES ('t', ?, 'signal', 'f', 8)", (uri,))
+        connection.execute(
+            trees.insert().values(id="t", path=uri, signal="signal", fingerprint="f", changed=8)
+        )
         for name, parent, made in (("a", "root", 7), ("b", "id of a", 8)):
-            row = (
-                f"id of {name}",
-                "t",
-                name,
-                parent,
-                "gaussian_filter",
-                '{"sigma":1.0}',
-                "then",
-                "ada",
-                made,
-            )
-            connection.exec_driver_sql("INSERT INTO nodes VALUES (?,?,?,?,?,?,?,?,?)", row)
-    served = catalog(tmp_path, data)
-    served.update({data / "scan.hspy": source(data / "scan.hspy")})
-    nodes = served.tree(PATH).nodes
-    assert [(node.name, node.created_by, node.made, node.version) for node in list(nodes.values())[2:]] == [
+            row = {"id": f"id of {name}", "tree": "t", "name": name, "parent": parent, "made": made}
+            step = {"operation": "gaussian_filter", "parameters": '{"sigma":1.0}'}
+            connection.execute(nodes.insert().values(**row, **step, created="then", created_by="ada"))
+    served = catalog(tmp_path, data_folder)
+    served.update({data_folder / "scan.hspy": source(data_folder / "scan.hspy")})
+    kept = list(served.tree(PATH).nodes.values())[2:]
+    assert [(node.name, node.created_by, node.made, node.version) for node in kept] == [
         ("a", "ada", 7, 7),
         ("b", "ada", 8, 8),
     ]
@@ -377,4 +350,4 @@ def test_a_database_of_the_first_version_is_brought_up_to_date(tmp_path, data):
     assert served.history(PATH, 9) == []
     done = served.delete_node((*PATH, "a"), recursive=True, if_match='"7"')
     assert served.undo(PATH, done.change).changed == ("a", "b")
-    assert names(catalog(tmp_path, data)) == ["a", "b"]
+    assert names(catalog(tmp_path, data_folder)) == ["a", "b"]

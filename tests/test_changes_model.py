@@ -12,20 +12,24 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from pathlib import Path
-from sqlite3 import connect
 
 import pytest
-from catalog_samples import catalog, source
+from catalog_samples import PATH, catalog, source
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from tiled_spyde import records
 from tiled_spyde.errors import InvalidOperation, NameTaken, Outdated, SpydeError, status_of
 
-PATH = ("scan.hspy", "signal")
 SIZE = 16  # of a frame, along both axes
 
 
@@ -51,6 +55,7 @@ class Item:
 class Changing(RuleBasedStateMachine):
     """Two catalogues on one database against dictionaries: nodes by id, and what each change did to them."""
 
+    above: Path | None = None
     which = st.sampled_from([0, 1])
     names = st.sampled_from("pqrs")
     factors = st.sampled_from([1, 2, 4, 8, 16])
@@ -58,7 +63,7 @@ class Changing(RuleBasedStateMachine):
 
     @initialize()
     def begin(self):
-        self.folder = Path(tempfile.mkdtemp())
+        self.folder = Path(tempfile.mkdtemp(dir=self.above))
         self.data = self.folder / "data"
         self.data.mkdir()
         self.file = self.data / "scan.hspy"
@@ -258,16 +263,29 @@ class Changing(RuleBasedStateMachine):
             assert rows == {(number, id_) for number, did in self.past.items() for id_ in did}
 
 
-TestChanging = Changing.TestCase
-TestChanging.settings = settings(
-    max_examples=25, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
-)
+def _settings(examples):
+    health = list(HealthCheck)
+    return settings(
+        max_examples=examples, stateful_step_count=40, deadline=None, suppress_health_check=health
+    )
+
+
+def test_two_catalogues_agree_with_a_model():
+    run_state_machine_as_test(Changing, settings=_settings(25))
+
+
+def test_so_they_do_on_postgresql(on_postgresql, tmp_path):
+    class OnPostgresql(Changing):
+        above = tmp_path
+
+    run_state_machine_as_test(OnPostgresql, settings=_settings(6))
+
 
 _CHILD = """
 import random, sys
 from pathlib import Path
-from catalog_samples import catalog
-from test_changes_model import PATH, bins
+from catalog_samples import PATH, catalog
+from test_changes_model import bins
 from tiled_spyde.errors import SpydeError
 made, chance = catalog(Path(sys.argv[1]), Path(sys.argv[2])), random.Random(sys.argv[3])
 print("ready", flush=True)
@@ -306,22 +324,20 @@ def replayed(past):
     return {id_: node for id_, node in nodes.items() if node}
 
 
-def test_nodes_and_history_are_one_after_a_kill_at_any_moment(tmp_path):
+@pytest.mark.usefixtures("each_database", "catalogued")
+def test_nodes_and_history_are_one_after_a_kill_at_any_moment(tmp_path, data_folder):
     """``KILLS`` in the environment asks for more of them."""
-    data = tmp_path / "data"
-    data.mkdir()
-    catalog(tmp_path, data).update({data / "scan.hspy": source(data / "scan.hspy")})
     kills, told, chance = int(os.environ.get("KILLS", "8")), set(), random.Random(7)  # noqa: S311
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, str(Path(__file__).parent)])}
     for number in range(kills):
-        command = [sys.executable, "-c", _CHILD, str(tmp_path), str(data), str(number)]
+        command = [sys.executable, "-c", _CHILD, str(tmp_path), str(data_folder), str(number)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True) as child:
             assert child.stdout.readline() == "ready\n"
             told |= {int(child.stdout.readline()) for _ in range(chance.randint(1, 12))}
             time.sleep(chance.uniform(0, 0.01))  # into whatever it is at
             child.send_signal(signal.SIGKILL)
             told |= {int(line) for line in child.stdout.read().split("\n")[:-1]}
-        served = catalog(tmp_path, data)
+        served = catalog(tmp_path, data_folder)
         with served._database.reading() as connection:
             (tree,) = records.trees_since(connection, -1)
             past = records.past_of(connection, tree.id, limit=10_000)
@@ -329,7 +345,5 @@ def test_nodes_and_history_are_one_after_a_kill_at_any_moment(tmp_path):
         done = {row.change for row in past}
         assert told <= done
         assert len(done - told) <= number + 1  # of each kill at most one that was not told
-        with closing(connect(tmp_path / "catalogue.db")) as connection:
-            assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     print(f"{kills} kills, {len(told)} changes told, {len(done)} remembered")
     assert len(told) >= kills

@@ -123,13 +123,13 @@ def test_a_request_sees_what_was_written_before_it(two):
 def test_until_a_look_in_another_thread_has_ended_it_is_behind(two, monkeypatch):
     first, second = two
     first.add_node(("a.hspy", "signal"), **SMOOTH, name="smooth")
-    begun, catch_up = [], second._catch_up
+    begun, catch_up = [], second._ledger.catch_up
 
     def looked(*arguments):
         begun.append(second.behind())
         return catch_up(*arguments)
 
-    monkeypatch.setattr(second, "_catch_up", looked)
+    monkeypatch.setattr(second._ledger, "catch_up", looked)
     second.refresh()
     assert begun == [True]
     assert not second.behind()

@@ -113,7 +113,7 @@ def unreadable(reason: str) -> PinnedMap:
 
 def failed(reason: str) -> PinnedMap:
     """A node whose recipe no longer fits: an empty container with its reason."""
-    attributes = {"state": "failed", "error": reason, "parent": "root", "recipe": [], "key": ""}
+    attributes = {"state": "failed", "failure": reason, "parent": "root", "recipe": [], "key": ""}
     return PinnedMap({}, metadata={"attributes": attributes}, specs=[Spec("SignalNode")])
 
 

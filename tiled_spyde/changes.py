@@ -205,7 +205,7 @@ def _refuse_gaps(tree: SignalTree, there: Mapping[str, Node], past: Sequence[Pas
                 f"The name {before.name!r} was taken by another node since"
                 f"{_told(last(names[before.name].id))}. Give that another name first."
             )
-        elif done.node not in there and before.parent not in OWN_NAMES | after.keys():
+        elif done.node not in there and before.parent not in OWN_NAMES and before.parent not in after:
             raise Conflict(
                 f"What {before.name!r} is made from is deleted{_told(last(before.parent or ''))}. "
                 "Undo that first."

@@ -48,7 +48,7 @@ class Outdated(SpydeError):
         The node's name in it.
     """
 
-    def __init__(self, message: str, tree: Any, name: str) -> None:
+    def __init__(self, message: str, tree: Any = None, name: str = "") -> None:
         super().__init__(message)
         self.tree = tree
         self.name = name

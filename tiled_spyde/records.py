@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
@@ -202,8 +202,8 @@ def write_differences(
         connection.execute(nodes.delete().where(nodes.c.id.in_(some)))
     for before, after in differences:
         if before and after:
-            connection.execute(nodes.update().where(nodes.c.id == after.id).values(asdict(after)))
-    if new := [{"tree": tree, **asdict(after)} for before, after in differences if after and not before]:
+            connection.execute(nodes.update().where(nodes.c.id == after.id).values(_fields(after)))
+    if new := [{"tree": tree, **_fields(after)} for before, after in differences if after and not before]:
         connection.execute(nodes.insert(), new)
     done = {"change": number, "tree": tree, "what": what, "at": now(), "by": by}
     connection.execute(history.insert(), [done | _row_of(*difference) for difference in differences])
@@ -242,8 +242,12 @@ def _node(text: str | None) -> Node | None:
     return None if text is None else Node(**json.loads(text))
 
 
+def _fields(node: Node) -> dict[str, Any]:
+    return {name: getattr(node, name) for name in _FIELDS}
+
+
 def _row_of(before: Node | None, after: Node | None) -> dict[str, Any]:
-    texts = [node and json.dumps(asdict(node), separators=(",", ":")) for node in (before, after)]
+    texts = [node and json.dumps(_fields(node), separators=(",", ":")) for node in (before, after)]
     size = sum(len(text) for text in texts if text)
     (id_, *_) = (node.id for node in (before, after) if node)
     return {"node": id_, "before": texts[0], "after": texts[1], "size": size}
