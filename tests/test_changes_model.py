@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from catalog_samples import PATH, catalog, source
+from catalog_samples import PATH, catalog, close_all, source
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -73,6 +73,7 @@ class Changing(RuleBasedStateMachine):
         self.nodes, self.versions, self.past = {}, {}, {}
 
     def teardown(self):
+        close_all()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def size(self, id_):
@@ -226,6 +227,7 @@ class Changing(RuleBasedStateMachine):
 
     @rule(who=which)
     def restart(self, who):
+        self.catalogs[who]._database.close()
         self.catalogs[who] = catalog(self.folder, self.data)
 
     @rule(who=which, there=st.booleans())

@@ -30,6 +30,9 @@ _NEW = "Send JSON with parent, operation, parameters and, if you like, name."
 _CHANGE = "Send JSON with what is to be another one: name, description, operation, parameters."
 _UNDO = 'Send JSON with the number of a change: {"change": 7}.'
 
+# As many as a listing shows at a time.
+_MOST_DESCRIBED = 300
+
 Require = Annotated[Callable[..., Awaitable[Any]], Depends(entry_with)]
 
 
@@ -76,8 +79,14 @@ def add_routes(router: APIRouter, catalog: Catalog, evaluator: Evaluator) -> Non
             done = await run_sync(lambda: catalog.undo(tree, wanted.change, name_of(principal)))
         except SpydeError as error:
             raise http_error(error) from error
-        nodes = await run_sync(lambda: [described(request, tree, done.tree, name) for name in done.changed])
-        return JSONResponse({"data": {"changed": nodes, "deleted": done.deleted, "change": done.change}})
+        some = done.changed[:_MOST_DESCRIBED]
+        data = {
+            "changed": await run_sync(lambda: [described(request, tree, done.tree, name) for name in some]),
+            "deleted": done.deleted,
+            "change": done.change,
+            "count": len(done.changed) + len(done.deleted),
+        }
+        return JSONResponse({"data": data})
 
     @router.post("/nodes/{path:path}")
     async def make_node(path: str, request: Request, principal: Principal, require: Require) -> JSONResponse:
