@@ -84,3 +84,19 @@ def test_while_the_database_is_away_nothing_changes_and_data_is_read(folder, tmp
         (tmp_path / "elsewhere").rename(kept)
         assert history(served).json()["data"][0]["change"] == change
         assert patch(served, "a", {"name": "b"}, shown["version"]).status_code == 200
+
+
+def test_a_signal_may_be_called_as_a_route_is(tmp_path):
+    for number, title in enumerate(("undo", "history")):
+        image = hs.signals.Signal2D(encoded((3, 4, 12, 10)))
+        image.metadata.General.title = title
+        image.save(tmp_path / f"{number}.hspy")
+    with serving([tmp_path]) as served:
+        for tree in ("0.hspy/undo", "1.hspy/history"):
+            address = f"/api/v1/nodes/{tree}"
+            made = served.client.post(address, json={"parent": "root", "operation": "sum", "name": "undo"})
+            assert made.status_code == 201, made.text
+            (row,) = served.get(f"{address}/history").json()["data"]
+            assert served.get(f"{address}/undo/history").json()["data"] == [row]
+            answer = served.client.post(f"{address}/undo", json={"change": row["change"]})
+            assert answer.json()["data"]["deleted"] == ["undo"]

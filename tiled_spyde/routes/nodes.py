@@ -70,6 +70,8 @@ def add_routes(router: APIRouter, catalog: Catalog, evaluator: Evaluator) -> Non
     @router.post("/nodes/{path:path}/undo")
     async def undo(path: str, request: Request, principal: Principal, require: Require) -> JSONResponse:
         """Put back what a change did, as a new change."""
+        if _is_tree(catalog, named := f"{path}/undo"):  # a signal may be called so
+            return await make_node(named, request, principal, require)
         await require(path, ["write:metadata"])
         wanted, tree = await body_of(request, Undo, _UNDO), _parts(path)
         try:
@@ -161,6 +163,14 @@ async def _outdated(
     data = await run_sync(described, request, node[:-1], error.tree, error.name)
     headers = {"ETag": _etag(error.tree, error.name)}
     return JSONResponse({"detail": str(error), "data": data}, 412, headers)
+
+
+def _is_tree(catalog: Catalog, path: str) -> bool:
+    try:
+        catalog.tree(_parts(path))
+    except NotFound:
+        return False
+    return True
 
 
 def _parts(path: str) -> tuple[str, ...]:
