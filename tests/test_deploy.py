@@ -21,6 +21,8 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse, StreamingResponse
 from starlette.routing import Route
 
+from tiled_spyde.database import SCHEMA
+
 
 @pytest.fixture(scope="module")
 def deployed(scans, tmp_path_factory, postgresql):
@@ -283,6 +285,28 @@ def test_a_large_answer_comes_whole_and_as_it_is_made(deployed):
             assert sum(map(len, answer.iter_raw(8192))) == 530 * 600 * 2
 
 
+def test_a_preview_and_what_happens_to_a_tree_come_through_at_once(deployed):
+    """A stream never ends, so whatever waits for its end would show nothing."""
+    with deployed.log_in("ben") as ben, deployed.log_in("ben") as maker:
+        with ben.stream("GET", f"/api/v1/nodes/{SCAN}/events") as answer:
+            lines = answer.iter_lines()
+            assert next(lines) == "event: tree"
+            made = maker.post(
+                f"/api/v1/nodes/{SCAN}", json={"parent": "root", "operation": "sum", "name": "followed"}
+            )
+            assert made.status_code == 201
+            assert any('"name":"followed"' in line for line in lines)
+            assert "x-accel-buffering" not in answer.headers  # it was meant for the proxy
+        asked = {"steps": '[{"operation":"sum"}]', "slice": "0"}
+        derived = ben.get(f"/api/v1/derive/{SCAN}/root", params=asked)
+        assert derived.status_code == 200
+        address = f"/api/v1/array/full/{derived.headers['x-node']}?slice=0&format=application/octet-stream"
+        assert ben.get(address).content == derived.content
+        shown = ben.get(f"/api/v1/derive/{SCAN}/root", params={"steps": asked["steps"]}).json()["data"]
+        assert shown["links"]["self"].startswith(deployed.proxied)
+        assert ben.get(shown["links"]["self"]).status_code == 200
+
+
 def test_the_web_page_loads_all_it_needs_from_the_sub_path(deployed):
     with httpx.Client(base_url=deployed.proxied) as client:
         assert client.get("/ui/").status_code == 200
@@ -341,5 +365,5 @@ def test_the_pages_dump_of_the_trees_can_be_put_back(deployed, postgresql, tmp_p
         with psycopg.connect(postgresql.conninfo(name)) as connection:
             found = connection.execute("SELECT version_num FROM tiled_spyde.tiled_spyde_version").fetchone()
             sources = connection.execute("SELECT count(*) FROM tiled_spyde.sources").fetchone()
-        assert found == ("0001",)
+        assert found == (SCHEMA,)
         assert sources == (4,)

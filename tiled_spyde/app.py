@@ -24,6 +24,7 @@ from tiled_spyde.catalog import Catalog
 from tiled_spyde.collecting import spare_what_stays
 from tiled_spyde.database import Database
 from tiled_spyde.evaluate import Evaluator
+from tiled_spyde.events import Streams
 from tiled_spyde.following import Following
 from tiled_spyde.fresh import Fresh
 from tiled_spyde.guard import Guard
@@ -32,7 +33,9 @@ from tiled_spyde.lane import Lane, LaneSettings
 from tiled_spyde.listing import Listing, remember_trees, top_listing
 from tiled_spyde.marks import Turn
 from tiled_spyde.places import database_in
+from tiled_spyde.previews import Previews
 from tiled_spyde.routes import routes
+from tiled_spyde.seeking import Seeking
 from tiled_spyde.settings import calibration_of, locations, read_yaml, rights_of, served_folders, trees_of
 from tiled_spyde.sources.remembered import remember_in
 from tiled_spyde.zarr import zarr_routes
@@ -135,12 +138,25 @@ def tree(
     metrics.watch(evaluator)
     remember_in(evaluator.cache)
     give_back_memory()
+    previews = Previews(db)
     top = top_listing(
-        lambda: catalog.top, evaluator, lambda: _said(catalog, following.progress, rights is not None), rights
+        lambda: catalog.top,
+        evaluator,
+        lambda: _said(catalog, following.progress, rights is not None),
+        rights,
+        previews,
     )
-    bodies = Bodies(evaluator)
-    top.include_routers = [routes(catalog, evaluator), zarr_routes(bodies)]
-    top.lane = LaneSettings(top, lambda: catalog.top, bodies, remember_rights_seconds, deadline_seconds)
+    bodies, streams = Bodies(evaluator), Streams(catalog)
+    top.include_routers = [routes(catalog, evaluator, bodies, previews, streams), zarr_routes(bodies)]
+    top.lane = LaneSettings(
+        top,
+        lambda: catalog.top,
+        bodies,
+        remember_rights_seconds,
+        deadline_seconds,
+        previews,
+        streams.close,
+    )
 
     tasks = []
 
@@ -152,7 +168,9 @@ def tree(
     async def stop() -> None:
         for task in tasks:
             task.cancel()
+        streams.close()
         following.stop()
+        previews.close()
         db.close()
         evaluator.close()
 
@@ -250,7 +268,7 @@ def build(config: Config) -> Guard | Lane | Fresh:
     _check_rights(config)
     app = wrapped(build_app_from_config(config), config.merged_trees)
     catalog = getattr(config.merged_trees, "catalog", None)
-    return Fresh(app, catalog) if catalog else app
+    return Fresh(Seeking(app, catalog, config.merged_trees.lane.previews), catalog) if catalog else app
 
 
 def wrapped(app: Any, root: Any) -> Guard | Lane:

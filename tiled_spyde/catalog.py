@@ -19,7 +19,7 @@ from tiled_spyde.records import Past, Remembered
 from tiled_spyde.snapshot import Address, Calibration, Folder, Known, Served, SourceFile
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
     from types import EllipsisType
 
@@ -84,6 +84,10 @@ class Catalog:
     def revision(self) -> int:
         """Number that is another one after each change, and the same in all processes that have seen it."""
         return max(self._memory.seen[1], 0) + self._unseen
+
+    def on_change(self, told: Callable[[], None]) -> None:
+        """Have `told` called whenever `top` is another one, in the thread that changed it: it must not wait."""
+        self._memory.told.append(told)
 
     @property
     def known(self) -> Mapping[Path, Source]:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-SCHEMA = "0002"
+SCHEMA = "0003"
 # Not alembic's own name: a PostgreSQL database may hold tiled's catalogue too.
 VERSION_TABLE = "tiled_spyde_version"
 
@@ -88,6 +88,17 @@ nodes = sa.Table(
     sa.UniqueConstraint("tree", "name", name="one_node_per_name"),
 )
 
+# What somebody has looked at without keeping it, for a day: so that each process knows its pinned address.
+previews = sa.Table(
+    "previews",
+    tables,
+    sa.Column("tree", sa.Text, primary_key=True),  # `SignalTree.place`
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("node", sa.Text, nullable=False),  # the id of the node that it begins with
+    sa.Column("until", sa.BigInteger, nullable=False),  # in seconds since 1970
+    sa.Column("size", sa.BigInteger, nullable=False),  # in bytes, about
+    sa.Column("steps", sa.Text, nullable=False),  # as JSON
+)
 # What was done to nodes, so that it can be undone: one row for each node that a change concerns.
 history = sa.Table(
     "history",
@@ -201,8 +212,10 @@ class Database:
             yield connection
 
     @contextmanager
-    def writing(self) -> Iterator[Connection]:
+    def writing(self, *, unmarked: bool = False) -> Iterator[Connection]:
         """Give a connection on which everything is written at the end, durably, or nothing at all.
+
+        What is written `unmarked` is nothing that other processes must take over.
 
         Raises
         ------
@@ -212,18 +225,20 @@ class Database:
             There is no room for it.
         """
         self._see_to_tables()
-        with self._transaction("write", writes=True) as connection:
+        with self._transaction("write", writes=True, unmarked=unmarked) as connection:
             self._check(connection)
             yield connection
-        if self._mark:
+        if self._mark and not unmarked:
             mark(self._mark)
 
     @contextmanager
-    def _transaction(self, what: str, *, writes: bool = False) -> Iterator[Connection]:
+    def _transaction(
+        self, what: str, *, writes: bool = False, unmarked: bool = False
+    ) -> Iterator[Connection]:
         with (
             self._explained(what),
             self._kept.watched(writes),
-            self._engine.connect().execution_options(writes=writes) as connection,
+            self._engine.connect().execution_options(writes=writes, unmarked=unmarked) as connection,
             connection.begin(),
         ):
             yield connection

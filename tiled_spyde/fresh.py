@@ -30,6 +30,7 @@ class Fresh:
 
     def __init__(self, app: Any, catalog: Catalog) -> None:
         self.app = app
+        self.ending = getattr(app, "ending", lambda: None)
         self._catalog = catalog
         self._running: asyncio.Future[None] | None = None
         self._begun = 0.0

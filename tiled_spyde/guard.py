@@ -19,13 +19,13 @@ from starlette.datastructures import Headers, MutableHeaders
 from tiled_spyde import headers as http
 from tiled_spyde import metrics
 from tiled_spyde.adapters import EXPECTED_SHAPE, RETRY_AFTER
-from tiled_spyde.callers import Watched, credentials, ticket_of
+from tiled_spyde.callers import BODILESS, STREAM, Watched, credentials, stream, ticket_of
 from tiled_spyde.codecs import SERIALIZED
 from tiled_spyde.errors import status_of
 from tiled_spyde.tickets import TICKET
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import AsyncGenerator, Collection, Mapping
 
     from tiled_spyde.callers import App, Message, Receive, Scope, Send
     from tiled_spyde.tickets import Ticket
@@ -48,6 +48,7 @@ _OWN_ROUTES = "/custom"
 _DATA = ("/api/", "/zarr/", f"{_OWN_ROUTES}/")
 # Where frames are read and computed: what nobody waits for any more is dropped.
 _FRAMES = ("/api/v1/array/", "/api/v1/ragged/", "/api/v1/derive/", "/zarr/")
+_CHAINS = "/api/v1/derive/"
 _ZARR = re.compile(r"/zarr/v[23](?=/|$)")
 _PINNED_DATA = re.compile(r"/api/v1/array/(?:full|block)/.*@[^/]+")
 
@@ -92,16 +93,20 @@ class Guard:
         send.ticket = ticket_of(scope, headers, credentials(headers, scope["query_string"]))
         TICKET.set(send.ticket)
         taken = _as_tiled_takes_it(scope)
-        if scope["method"] in ("GET", "HEAD") and path_of(scope).startswith(_FRAMES):
-            async with Watched(receive, send.ticket) as watched:
+        path, has_body = path_of(scope), scope["method"] == "POST"
+        if path.startswith(_CHAINS if has_body else _FRAMES) and scope["method"] in ("GET", "HEAD", "POST"):
+            async with Watched(receive, send.ticket, has_body=has_body) as watched:
                 await self._guarded(taken, watched, send)
         else:
             await self._guarded(taken, receive, send)
 
     async def _guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
         held = _Held(send)
+        scope[STREAM] = held.stream
         try:
             await self.app(scope, receive, held)
+            for told in held.stream:
+                await stream(told, receive, send)
         except Exception as error:
             if held.started:
                 logger.exception("The answer to %s broke off", scope["path"])
@@ -113,10 +118,12 @@ class Guard:
 
 
 class _Held:
-    """Passes an answer on, but keeps a 500 back."""
+    """Passes an answer on, but keeps a 500 back, and the end of one that goes on as a stream."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
+        # Where a route puts what is to be told, rather than telling it through all of tiled's middlewares.
+        self.stream: list[AsyncGenerator[bytes]] = []
         self.started = False
         self.failed = False
         self.body = b""
@@ -124,6 +131,11 @@ class _Held:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start" and message["status"] == 500:
             self.failed = True
+        if self.stream and message["type"] == "http.response.body":
+            return
+        if self.stream:
+            kept = [(name, value) for name, value in message["headers"] if name.lower() != b"content-length"]
+            message = {**message, "headers": kept}
         if not self.failed:
             self.started = True
             await self._send(message)
@@ -228,7 +240,7 @@ def _as_tiled_takes_it(scope: Scope) -> Scope:
     scope = {**scope, "path": re.sub("//+", "/", scope["path"])}
     if scope["method"] == "HEAD":
         # It costs what GET costs: only so is Content-Length right, and the frame is remembered for the GET to come.
-        scope["method"] = "GET"
+        scope["method"], scope[BODILESS] = "GET", True
     scope["headers"] = [
         (
             name,

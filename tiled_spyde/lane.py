@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from tiled_spyde.callers import Receive, Scope, Send
     from tiled_spyde.guard import Guard
     from tiled_spyde.plain import Named, RawHeaders
+    from tiled_spyde.previews import Previews
     from tiled_spyde.tickets import Ticket
 
 logger = logging.getLogger(__name__)
@@ -72,6 +73,10 @@ class LaneSettings:
         For how long it is remembered what a credential may read; 0: tiled is asked each time.
     deadline_seconds : float
         What takes longer is answered 503, and given up.
+    previews : Previews, optional
+        Of chains that nobody keeps; without them tiled answers for those.
+    ending : callable
+        Ends the answers that would never end by themselves: called when the server stops.
     """
 
     root: Any
@@ -79,6 +84,8 @@ class LaneSettings:
     bodies: Bodies
     remember_rights_seconds: float = 60.0
     deadline_seconds: float = 120.0
+    previews: Previews | None = None
+    ending: Callable[[], None] = lambda: None
 
 
 class Prompt(NamedTuple):
@@ -129,10 +136,12 @@ class Lane:
 
     def __init__(self, app: Guard, settings: LaneSettings) -> None:
         self.app = app
+        self.ending = settings.ending
         self.answered = 0
         self._bodies = settings.bodies
         self._deadline = settings.deadline_seconds
-        self._plain = Plain(settings.root, settings.snapshot, self._vary)
+        self._previews = settings.previews
+        self._plain = Plain(settings.root, settings.snapshot, self._vary, settings.previews)
         expiring = bool(getattr(getattr(app.app, "state", None), "authenticated", False))
         self._permits = Permits(app, settings.remember_rights_seconds, expiring=expiring)
 
@@ -194,6 +203,8 @@ class Lane:
         named, headers = claim.named, claim.headers
         if named.body is None:
             return None
+        if named.preview is not None and self._previews is not None:
+            self._previews.keep(named.preview)
         known = headers.get(b"if-none-match")
         if known and http.matches(known.decode("latin-1"), named.tag):
             # All but Content-Type, which speaks of a body.

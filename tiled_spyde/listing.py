@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastapi import HTTPException
 from tiled.adapters.container import ContainerAdapter
@@ -21,7 +21,7 @@ from tiled_spyde.cache import once
 from tiled_spyde.cards import file_card, info_card, tree_card
 from tiled_spyde.catalog import Folder, SourceFile
 from tiled_spyde.errors import NotFound, SpydeError
-from tiled_spyde.node import NAVIGATOR, ROOT
+from tiled_spyde.node import NAVIGATOR, PREVIEW, ROOT
 from tiled_spyde.rights import Person, ReadableBy, Rights
 from tiled_spyde.search import Entry, matching, ordered, text_of
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from tiled.server.schemas import SortingItem
 
     from tiled_spyde.evaluate import Evaluator
+    from tiled_spyde.previews import Previews
     from tiled_spyde.sources import Signal
     from tiled_spyde.tree import SignalTree
 
@@ -202,6 +203,7 @@ def top_listing(
     evaluator: Evaluator,
     describe: Callable[[], dict[str, Any]],
     rights: Rights | None = None,
+    previews: Previews | None = None,
 ) -> Listing:
     """Container of all that is served, which shows what there is at any moment.
 
@@ -214,13 +216,22 @@ def top_listing(
         Gives what is said of the whole.
     rights : Rights or None
         Readers and editors of the served folders; None where the credential alone counts.
+    previews : Previews, optional
+        What has a pinned address without being a node.
     """
-    return _folder(folder, evaluator, rights, describe)
+    return _folder(folder, _Showing(evaluator, previews), rights, describe)
+
+
+class _Showing(NamedTuple):
+    """What computes the nodes that are shown, and what is shown beside them."""
+
+    evaluator: Evaluator
+    previews: Previews | None
 
 
 def _folder(
     folder: Callable[[], Folder],
-    evaluator: Evaluator,
+    showing: _Showing,
     rights: Rights | None,
     describe: Callable[[], dict[str, Any]] = dict,
 ) -> Listing:
@@ -232,9 +243,9 @@ def _folder(
             raise NotFound(path)
         inherited = rights and rights.of(name)
         below = (
-            _folder(lambda: found, evaluator, inherited)
+            _folder(lambda: found, showing, inherited)
             if isinstance(found, Folder)
-            else _file(found, evaluator, inherited)
+            else _file(found, showing, inherited)
         )
         return below[rest] if rest else below
 
@@ -247,11 +258,11 @@ def _folder(
     )
 
 
-def _file(file: SourceFile, evaluator: Evaluator, rights: Rights | None) -> Listing:
+def _file(file: SourceFile, showing: _Showing, rights: Rights | None) -> Listing:
     def adapt(name: str) -> Any:
         if name not in file.trees:
             raise NotFound(name)
-        return _tree(file, name, evaluator, rights)
+        return _tree(file, name, showing, rights)
 
     entry = _file_entry(file)
     return Listing(
@@ -263,15 +274,20 @@ def _file(file: SourceFile, evaluator: Evaluator, rights: Rights | None) -> List
     )
 
 
-def _tree(file: SourceFile, name: str, evaluator: Evaluator, rights: Rights | None) -> Listing:
+def _tree(file: SourceFile, name: str, showing: _Showing, rights: Rights | None) -> Listing:
     """Container of a tree's nodes; ``name@key`` is a pinned address."""
     tree = file.trees[name]
 
     def adapt(address: str) -> Any:
         node, _, key = address.partition("@")
+        if node == PREVIEW and showing.previews:
+            if key.endswith(".zarr"):  # the image of a preview, and none itself
+                raise NotFound(address)
+            above = tree.showing(*showing.previews.recipe(tree, key))
+            return NodeAdapter(above, PREVIEW, showing.evaluator, rights)
         if key or node not in tree.nodes:
             tree.recipe(address)
-        return node_entry(tree, node, evaluator, rights)
+        return node_entry(tree, node, showing.evaluator, rights)
 
     shown = {
         **_trees(file)[name].card,

@@ -9,7 +9,7 @@ from tiled_spyde.errors import NotFound
 from tiled_spyde.snapshot import Folder, SourceFile, changed
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from sqlalchemy.engine import Connection
@@ -50,6 +50,8 @@ class Memory:
         self.stored: dict[Path, dict[str, StoredTree]] = {}
         self.seen: tuple[object, int] = (None, -1)
         self.appeared: set[Address] = set()
+        # What is called whenever `top` is another one.
+        self.told: list[Callable[[], None]] = []
         # The innermost first.
         self.served = sorted(served, key=lambda place: -len(place.path.parts))
         self._calibration = calibration
@@ -191,6 +193,8 @@ class Memory:
             if file.remembered != before:
                 self.appeared.add(address)
         self.top = changed(self.top, ((address, files[path]) for path, address in addresses.items()))
+        for told in self.told:
+            told()
 
     def show_tree(self, path: Address, stored: StoredTree, tree: SignalTree) -> None:
         """Show the tree at `path` as it is after a change of this process."""

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 ROOT = "root"
 NAVIGATOR = "navigator"
-OWN_NAMES = frozenset({ROOT, NAVIGATOR})
+# What a chain that nobody keeps is called, together with its key: see `tiled_spyde.previews`.
+PREVIEW = "preview"
+OWN_NAMES = frozenset({ROOT, NAVIGATOR, PREVIEW})
 
 MAX_NAME = 100
 # No separator of paths, keys or queries, nothing unprintable, and no leading dot.

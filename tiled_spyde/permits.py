@@ -9,19 +9,17 @@ import time
 from collections import OrderedDict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from tiled_spyde import metrics
-from tiled_spyde.callers import digest
+from tiled_spyde.callers import asked, digest
 
 if TYPE_CHECKING:
-    from tiled_spyde.callers import App, Message, Scope
+    from tiled_spyde.callers import App, Scope
 
 _MOST = 16_384
 _SCOPE = "read:data"
 # Takes nothing of any array, and so computes nothing; but tiled asks for the same right as for all of it.
 _NOTHING = b"slice=0:0&format=application/octet-stream"
-_MOST_BODY = 64 * 1024
 _UNKNOWN = "unknown"
 
 Permit = tuple[bytes, str, str]
@@ -57,12 +55,12 @@ class Permits:
         permit = (digest(credential), node, _SCOPE)
         if self._seconds <= 0:
             return await self._probe(node, scope)
-        if (asked := self._asked.get(permit)) is None:
+        if (asking := self._asked.get(permit)) is None:
             # Not of this request, which may be given up while others wait for the same.
-            asked = asyncio.get_running_loop().create_task(self._learn(permit, credential, dict(scope)))
-            self._asked[permit] = asked
-            asked.add_done_callback(lambda _: self._asked.pop(permit, None))
-        return await asyncio.shield(asked)
+            asking = asyncio.get_running_loop().create_task(self._learn(permit, credential, dict(scope)))
+            self._asked[permit] = asking
+            asking.add_done_callback(lambda _: self._asked.pop(permit, None))
+        return await asyncio.shield(asking)
 
     async def _learn(self, permit: Permit, credential: bytes, scope: Scope) -> bool:
         # What was decided counts from before it was asked: nothing that is revoked meanwhile lasts longer.
@@ -78,7 +76,7 @@ class Permits:
 
     async def _probe(self, node: str, scope: Scope) -> bool:
         metrics.probed()
-        status, _ = await self._get(f"/api/v1/array/full/{node}", _NOTHING, scope)
+        status, _ = await asked(self._app, f"/api/v1/array/full/{node}", _NOTHING, scope)
         return status == 200
 
     async def _expiry(self, credential: bytes, scope: Scope) -> float:
@@ -88,47 +86,12 @@ class Permits:
             return _token_expiry(secret)
         if not credential or not self._expiring:
             return float("inf")
-        status, body = await self._get("/api/v1/auth/apikey", b"", scope)
+        status, body = await asked(self._app, "/api/v1/auth/apikey", b"", scope)
         try:
             until = json.loads(body)["expiration_time"] if status == 200 else _UNKNOWN
             return _moment(until) if until else float("inf")
         except (ValueError, LookupError, TypeError):
             return 0.0  # that it is good now says nothing of later: nothing is remembered
-
-    async def _get(self, path: str, query: bytes, scope: Scope) -> tuple[int, bytes]:
-        """Ask tiled with the credential of the request `scope`."""
-        status, body = 0, bytearray()
-
-        async def receive() -> Message:
-            if sent:
-                await asyncio.Event().wait()
-            sent.append(True)
-            return {"type": "http.request", "body": b"", "more_body": False}
-
-        async def send(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            elif len(body) < _MOST_BODY:
-                body.extend(message.get("body", b""))
-
-        sent: list[bool] = []
-        await self._app(_question(path, query, scope), receive, send)
-        return status, bytes(body)
-
-
-def _question(path: str, query: bytes, scope: Scope) -> Scope:
-    whole = scope.get("root_path", "") + path
-    kept = (b"host", b"authorization", b"cookie", b"x-forwarded-proto", b"x-forwarded-host")
-    return {
-        **scope,
-        "method": "GET",
-        "path": whole,
-        "raw_path": quote(whole).encode(),
-        "query_string": query,
-        "headers": [(name, value) for name, value in scope["headers"] if name in kept],
-        "state": dict(scope.get("state", {})),
-    }
 
 
 def _token_expiry(token: bytes) -> float:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import lt
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -20,16 +20,20 @@ from tiled_spyde import headers as http
 from tiled_spyde.adapters import NodeAdapter, chunk_shape
 from tiled_spyde.bodies import OCTETS, Body, encoding_for
 from tiled_spyde.errors import SpydeError
+from tiled_spyde.node import PREVIEW, ROOT
+from tiled_spyde.previews import address_of, asks_of, steps_of
 from tiled_spyde.slices import Selection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from tiled_spyde.previews import Preview, Previews
     from tiled_spyde.recipe import Recipe
 
 FULL, BLOCK = "/api/v1/array/full/", "/api/v1/array/block/"
+DERIVE = "/api/v1/derive/"
 ZARR_2, ZARR_3 = "/zarr/v2/", "/zarr/v3/"
-PREFIXES = (FULL, BLOCK, ZARR_2, ZARR_3)
+PREFIXES = (FULL, BLOCK, DERIVE, ZARR_2, ZARR_3)
 
 RawHeaders = tuple[tuple[bytes, bytes], ...]
 
@@ -42,7 +46,10 @@ _IMAGE = ".zarr/0"
 _MEDIA_TYPES = {"*/*": OCTETS, OCTETS: OCTETS, codecs.MEDIA_TYPE: codecs.MEDIA_TYPE}
 _OF_SLICES = frozenset(("slice", "expected_shape", "format"))
 _OF_BLOCKS = frozenset(("block", "expected_shape", "format"))
+_OF_CHAINS = frozenset(("steps", "slice", "format"))
 _LONGEST = 400
+# Steps as JSON, percent-encoded: a mask is longer, and is resolved in a thread by the route.
+_LONGEST_STEPS = 4096
 _MOST_NAMED = 2048
 _MOST_NODES = 1024
 
@@ -63,6 +70,8 @@ class Named:
         Of the answer, as far as they are known before the body is; Content-Type is the first.
     lines, lines_of_304 : bytes
         The same as they go over the wire, and without Content-Type.
+    preview : Preview or None
+        What is derived: to be remembered once the request is allowed.
     """
 
     node: str
@@ -71,6 +80,7 @@ class Named:
     headers: RawHeaders = ()
     lines: bytes = b""
     lines_of_304: bytes = b""
+    preview: Preview | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +91,7 @@ class _Node:
     shape: tuple[int, ...]
     chunks: tuple[int, ...]
     whole: tuple[range, ...]
+    address: str = ""  # a preview's
     # By media type, and whether zarr asks.
     heads: dict[tuple[str, bool], tuple[RawHeaders, bytes]] = field(default_factory=dict)
 
@@ -96,15 +107,26 @@ class Plain:
         Gives an object that is another one as soon as anything is served differently.
     vary : callable
         Gives the request headers that decide about an answer; asked when requests come in, not before.
+    previews : Previews, optional
+        Without them no chain is plain.
     """
 
-    def __init__(self, root: Any, snapshot: Callable[[], object], vary: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        root: Any,
+        snapshot: Callable[[], object],
+        vary: Callable[[], str],
+        previews: Previews | None = None,
+    ) -> None:
         self._root = root
         self._snapshot = snapshot
         self._vary = vary
+        self._previews = previews
         self._seen: object = None
         self._named: OrderedDict[tuple[str, bytes, bytes | None, bytes], Named] = OrderedDict()
         self._nodes: OrderedDict[str, _Node] = OrderedDict()
+        # By path and steps.
+        self._chains: OrderedDict[tuple[str, str], tuple[_Node, Preview]] = OrderedDict()
 
     def find(self, path: str, query: bytes, accept: bytes | None, accept_encoding: bytes) -> Named | None:
         """Return what a request names; None: it is not plain. Microseconds, for the event loop.
@@ -120,23 +142,27 @@ class Plain:
         if (now := self._snapshot()) is not self._seen:
             self._named.clear()
             self._nodes.clear()
+            self._chains.clear()
             self._seen = now
         asked = (path, query, accept, accept_encoding)
         if (named := self._named.get(asked)) is not None:
             return named
-        if max(len(query), len(accept or b""), len(accept_encoding)) > _LONGEST:
+        longest = _LONGEST_STEPS if path.startswith(DERIVE) else _LONGEST
+        if len(query) > longest or max(len(accept or b""), len(accept_encoding)) > _LONGEST:
             return None
         try:
             named = self._find(path, query, accept, accept_encoding.decode("latin-1"))
         except (SpydeError, HTTPException):
             return None  # tiled says it better
-        if named is not None:
+        if named is not None and len(query) <= _LONGEST:
             _remember(self._named, asked, named, _MOST_NAMED)
         return named
 
     def _find(self, path: str, query: bytes, accept: bytes | None, accept_encoding: str) -> Named | None:
         if path.startswith((ZARR_2, ZARR_3)):
             return None if query else self._chunk(path[len(ZARR_2) :], path.startswith(ZARR_2))
+        if path.startswith(DERIVE):
+            return self._derived(path[len(DERIVE) :], query, accept, accept_encoding)
         cut = path.startswith(FULL)
         given = _parameters(query, _OF_SLICES if cut else _OF_BLOCKS)
         if given is None:
@@ -151,11 +177,37 @@ class Plain:
         shape = ",".join(map(str, selection.shape))
         if "expected_shape" in given and given["expected_shape"] != (shape or "scalar"):
             return None
-        body = Body.of(node.recipe, selection, media_type)
-        if accept_encoding and media_type == OCTETS:
-            encoding = encoding_for(http.accepted_encodings(accept_encoding), body.nbytes)
-            body = Body.of(node.recipe, selection, media_type, encoding)
-        return self._answer(node, body, shape)
+        return self._answer(node, _encoded(node.recipe, selection, media_type, accept_encoding), shape)
+
+    def _derived(self, path: str, query: bytes, accept: bytes | None, accept_encoding: str) -> Named | None:
+        """Return the slice of a chain on the node at a path."""
+        given = _parameters(query, _OF_CHAINS)
+        if given is None or not {"steps", "slice"} <= given.keys():
+            return None
+        media_type, steps = _media_type(given.get("format"), accept), given["steps"]
+        found = self._chains.get((path, steps)) or self._chain(path, steps)
+        selection = found and _slice(found[0], given["slice"])
+        if media_type is None or found is None or selection is None:
+            return None
+        node, preview = found
+        body = _encoded(node.recipe, selection, media_type, accept_encoding)
+        named = self._answer(node, body, ",".join(map(str, selection.shape)))
+        return named and replace(named, preview=preview)
+
+    def _chain(self, path: str, text: str) -> tuple[_Node, Preview] | None:
+        """Resolve a chain on the node at a path, if that is all that must be allowed."""
+        below, entry, steps = self._node(path), self._entry(path), steps_of(text)
+        if below is None or self._previews is None or asks_of(path, steps) != (path,):
+            return None
+        preview = self._previews.derive(entry.tree, entry.name, steps)
+        recipe = preview.recipe
+        if not recipe.shape or 0 in recipe.shape:
+            return None
+        whole = tuple(map(range, recipe.shape))
+        address = address_of(path, preview)
+        node = _Node(below.path, False, recipe, recipe.shape, chunk_shape(recipe), whole, address)
+        _remember(self._chains, (path, text), (node, preview), _MOST_NODES)
+        return node, preview
 
     def _chunk(self, path: str, old: bool) -> Named | None:
         """Return the chunk that a path below zarr's v2 (`old`) or v3 names."""
@@ -213,6 +265,8 @@ class Plain:
             (b"vary", self._vary().encode()),
             (b"accept-ranges", b"none"),
         )
+        if node.address:
+            head += ((b"x-node", node.address.encode()),)
         return head if zarr else (*head, (b"x-array-dtype", dtype.encode()))
 
     def _node(self, path: str) -> _Node | None:
@@ -229,7 +283,8 @@ class Plain:
         above, slash, name = path.rpartition("/")
         plain, pinned, _ = name.partition("@")
         recipe = entry.recipe
-        shape, path = recipe.info.shape, f"{above}{slash}{plain}"
+        # A preview is no node to ask tiled about; whoever may read its tree may read it.
+        shape, path = recipe.info.shape, f"{above}{slash}{ROOT if plain == PREVIEW else plain}"
         return _Node(path, bool(pinned), recipe, shape, chunk_shape(recipe), tuple(map(range, shape)))
 
     def _entry(self, path: str) -> Any:
@@ -241,6 +296,15 @@ class Plain:
             except (KeyError, TypeError):
                 return None
         return entry
+
+
+def _encoded(recipe: Recipe, selection: Selection, media_type: str, accept_encoding: str) -> Body:
+    """Return the body of a slice in the best encoding that is accepted."""
+    body = Body.of(recipe, selection, media_type)
+    if accept_encoding and media_type == OCTETS:
+        encoding = encoding_for(http.accepted_encodings(accept_encoding), body.nbytes)
+        body = Body.of(recipe, selection, media_type, encoding)
+    return body
 
 
 def laid_out(headers: RawHeaders) -> bytes:

@@ -253,10 +253,12 @@ class PostgresqlServer:
 
     def _begin(self, connection: Connection) -> None:
         """Begin a transaction: one that writes alone, one that reads with one state of everything."""
-        if connection.get_execution_options().get("writes"):
+        options = connection.get_execution_options()
+        if options.get("writes"):
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
-            # Sent when, and only if, the transaction is committed.
-            connection.exec_driver_sql(f"NOTIFY {_NEWS}")
+            if not options.get("unmarked"):
+                # Sent when, and only if, the transaction is committed.
+                connection.exec_driver_sql(f"NOTIFY {_NEWS}")
         else:
             connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         # A server that was restarted may have been given back an older copy.

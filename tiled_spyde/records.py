@@ -11,7 +11,7 @@ from urllib.parse import unquote_to_bytes
 
 import sqlalchemy as sa
 
-from tiled_spyde.database import history, nodes, sources, state, trees
+from tiled_spyde.database import history, nodes, previews, sources, state, trees
 from tiled_spyde.labels import plain_text
 from tiled_spyde.node import Node, now
 from tiled_spyde.sources import Source
@@ -97,6 +97,18 @@ class Past:
     by: str | None
     before: Node | None
     after: Node | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPreview:
+    """What somebody looked at without keeping it, as it stands in the database; see `tiled_spyde.previews`."""
+
+    tree: str
+    key: str
+    node: str
+    until: int
+    size: int
+    steps: str
 
 
 def changes(connection: Connection) -> int:
@@ -275,6 +287,39 @@ def _forget_the_oldest(connection: Connection, number: int, tree: str) -> None:
     last = connection.scalar(sa.select(sa.func.max(of.c.change)).where(beyond, of.c.change < number))
     if last is not None:
         connection.execute(history.delete().where(of_tree, history.c.change <= last))
+
+
+def previews_of(connection: Connection, keys: Collection[str], now: int) -> list[StoredPreview]:
+    """Return the previews with these keys, of any tree, that are not over."""
+    columns = [previews.c[name] for name in StoredPreview.__dataclass_fields__]
+    return [
+        StoredPreview(*row)
+        for some in _portions(keys)
+        for row in connection.execute(
+            sa.select(*columns).where(previews.c.key.in_(some), previews.c.until > now)
+        )
+    ]
+
+
+def write_previews(connection: Connection, wanted: Collection[StoredPreview]) -> None:
+    """Write previews in the place of those that are the same."""
+    for preview in wanted:
+        same = (previews.c.tree == preview.tree) & (previews.c.key == preview.key)
+        connection.execute(previews.delete().where(same))
+    rows = [{name: getattr(row, name) for name in StoredPreview.__dataclass_fields__} for row in wanted]
+    if rows:
+        connection.execute(previews.insert(), rows)
+
+
+def forget_previews(connection: Connection, now: int, most: int) -> None:
+    """Take away the previews that are over, and the oldest as long as all have more than `most` bytes together."""
+    connection.execute(previews.delete().where(previews.c.until <= now))
+    newest_first = previews.c.until.desc()
+    so_far = sa.func.sum(previews.c.size).over(order_by=newest_first).label("so_far")
+    summed = sa.select(previews.c.until, so_far).subquery()
+    last = connection.scalar(sa.select(sa.func.max(summed.c.until)).where(summed.c.so_far > most))
+    if last is not None:
+        connection.execute(previews.delete().where(previews.c.until <= last))
 
 
 def _path(uri: str) -> Path:

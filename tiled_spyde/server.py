@@ -67,9 +67,16 @@ class Limits:
 class Server(uvicorn.Server):
     """uvicorn that looks through its connections while it runs."""
 
-    def __init__(self, config: uvicorn.Config, limits: Limits, when_started: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        limits: Limits,
+        when_started: Callable[[], None],
+        when_ending: Callable[[], None],
+    ) -> None:
         super().__init__(config)
         self._when_started = when_started
+        self._when_ending = when_ending
         shortest = min(limits.head_seconds, limits.body_seconds, limits.answer_seconds)
         # on_tick is called ten times a second.
         self._ticks = max(1, min(10, int(shortest * 2)))
@@ -79,6 +86,11 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             self._when_started()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End, and say so before what is being answered is waited for."""
+        self._when_ending()
+        await super().shutdown(sockets)
 
     async def on_tick(self, counter: int) -> bool:
         """Do what is due; says whether to end."""
@@ -273,7 +285,8 @@ def server(
     Parameters
     ----------
     app : ASGI application
-        What its ``at_once`` gives, if it has such, needs no task.
+        What its ``at_once`` gives, if it has such, needs no task. Its ``ending``, if it has such, is called when
+        the server stops.
     root_path : str
         Where a proxy serves it.
     limits : Limits, optional
@@ -292,7 +305,7 @@ def server(
         timeout_graceful_shutdown=3,
         root_path=root_path,
     )
-    return Server(config, limits, started)
+    return Server(config, limits, started, getattr(app, "ending", lambda: None))
 
 
 @contextmanager

@@ -117,7 +117,8 @@ class SourceFile:
             calibration: Operation | SpydeError | None = self._calibration(self.remembered.path, root.name)
         except SpydeError as error:
             calibration = error
-        return SignalTree.of(root, calibration, nodes)
+        place = f"{self.remembered.path.as_uri()}#{root.name}"
+        return SignalTree.of(root, calibration, nodes, place)
 
 
 @dataclass(frozen=True, eq=False)

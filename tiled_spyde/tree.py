@@ -7,7 +7,8 @@ its recipe when somebody looks at it; one that cannot be is failed, and says why
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections import ChainMap
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import count
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from tiled_spyde.errors import Gone, InvalidOperation, NameTaken, NotFound, SpydeError, TooLarge
-from tiled_spyde.node import NAVIGATOR, OWN_NAMES, ROOT, Node, by_name, check_name, now
+from tiled_spyde.node import NAVIGATOR, OWN_NAMES, PREVIEW, ROOT, Node, by_name, check_name, now
 from tiled_spyde.operations import build
 from tiled_spyde.recipe import MAX_STEPS, Recipe
 
@@ -39,18 +40,25 @@ class SignalTree:
         By name.
     calibration_error : str or None
         Why the calibration that a configuration asks for is not there.
+    place : str
+        What tells it from all other trees: its file and the signal in it.
     """
 
     root: Root
     nodes: Mapping[str, Node]
     calibration_error: str | None = None
     # By id. A tree and one that it grows to share what is resolved: they differ in nothing else.
-    _resolved: dict[str, Recipe | SpydeError] = field(default_factory=dict, repr=False)
+    _resolved: MutableMapping[str, Recipe | SpydeError] = field(default_factory=dict, repr=False)
     _names: Mapping[str, str] = field(default_factory=dict, repr=False)
+    place: str = ""
 
     @classmethod
     def of(
-        cls, root: Root, calibration: Operation | SpydeError | None = None, nodes: tuple[Node, ...] = ()
+        cls,
+        root: Root,
+        calibration: Operation | SpydeError | None = None,
+        nodes: tuple[Node, ...] = (),
+        place: str = "",
     ) -> SignalTree:
         """Return the tree of a signal: its root, a navigator where there can be one, and `nodes`.
 
@@ -63,6 +71,8 @@ class SignalTree:
             Where it does not fit, the root is as the file has it, and the tree says why.
         nodes : tuple of Node
             What people made of it. Any that makes no sense is kept, and failed.
+        place : str
+            What tells it from all other trees.
         """
         first, error = _calibrated(root, calibration)
         held = [Node(ROOT, ROOT)]
@@ -74,7 +84,7 @@ class SignalTree:
                 held.append(Node(NAVIGATOR, NAVIGATOR, ROOT, navigator.name, as_text(navigator)))
                 resolved[NAVIGATOR] = found
         shown = by_name(held, nodes)
-        return cls(root, shown, error, resolved, _names_by_id(shown))
+        return cls(root, shown, error, resolved, _names_by_id(shown), place)
 
     def with_nodes(self, nodes: Iterable[Node]) -> SignalTree:
         """Return the tree with `nodes` besides its own two; what they are made from as before stays resolved."""
@@ -150,6 +160,35 @@ class SignalTree:
         """Return the tree with a node that fits."""
         held, names = {**self.nodes, node.name: node}, {**self._names, node.id: node.name}
         return replace(self, nodes=held, _names=names)
+
+    def showing(self, parent: str, recipe: Recipe) -> SignalTree:
+        """Return the tree with a chain that nobody keeps as its node ``preview``; nothing is copied.
+
+        Parameters
+        ----------
+        parent : str
+            Id of the node that the chain begins with.
+        recipe : Recipe
+            The chain.
+        """
+        last = recipe.operation
+        node = (
+            Node(PREVIEW, PREVIEW, parent, last.name, as_text(last))
+            if last
+            else Node(PREVIEW, PREVIEW, parent)
+        )
+        return replace(
+            self,
+            # Only the first of each is ever written to.
+            nodes=ChainMap({PREVIEW: node}, self.nodes),  # type: ignore[arg-type]
+            _resolved=ChainMap({PREVIEW: recipe}, self._resolved),
+            _names=ChainMap({PREVIEW: PREVIEW}, self._names),  # type: ignore[arg-type]
+        )
+
+    def with_id(self, id_: str) -> Node | None:
+        """Node that has this id."""
+        name = self._names.get(id_)
+        return None if name is None else self.nodes.get(name)
 
     def find(self, parent: str, operation: Operation, name: str | None) -> Node | None:
         """Node that is this very step already, under `name` where one is given."""

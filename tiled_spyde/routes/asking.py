@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable  # noqa: TC003 - FastAPI resolves the annotations
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from fastapi import Depends, HTTPException, Request
@@ -18,6 +19,7 @@ from tiled.server.authentication import (
 from tiled.server.dependencies import get_entry, get_root_tree
 
 if TYPE_CHECKING:
+    from tiled_spyde.adapters import NodeAdapter
     from tiled_spyde.operations.base import Strict
 
 MAX_BODY = 2**20
@@ -65,6 +67,16 @@ def name_of(principal: Any) -> str | None:
     """Return the name that someone has logged in with; None for the one key of a single person's server."""
     names = [identity.id for identity in getattr(principal, "identities", ())]
     return names[0] if names else None
+
+
+def described(adapter: NodeAdapter) -> dict[str, Any]:
+    """Return what tiled says of a node."""
+    return {
+        "structure_family": adapter.structure_family.value,
+        "specs": [asdict(spec) for spec in adapter.specs],
+        "metadata": adapter.metadata(),
+        "structure": asdict(adapter.structure()),
+    }
 
 
 async def body_of(request: Request, model: type[Model], remedy: str) -> Model:
