@@ -328,7 +328,7 @@ def test_a_database_of_the_first_version_is_brought_up_to_date(each_database, tm
     else:
         url(tmp_path)  # which has the newest tables
         with by_hand(tmp_path) as connection:
-            connection.exec_driver_sql("DROP TABLE history")
+            connection.exec_driver_sql("DROP TABLE history, previews")
             connection.exec_driver_sql("ALTER TABLE nodes DROP COLUMN description, DROP COLUMN version")
             connection.exec_driver_sql(f"UPDATE {VERSION_TABLE} SET version_num = '0001'")  # noqa: S608
     with by_hand(tmp_path) as connection:
