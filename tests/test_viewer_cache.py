@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from viewer.addresses import Address
 from viewer.cache import Cache
-from viewer.wire import Address
 
 
 def test_the_cache_forgets_what_was_not_used_for_longest():

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from viewer_service import choose, encoded, shown
 
+from viewer.addresses import locate
 from viewer.connections import Call, Connections
 from viewer.errors import Unreachable
 from viewer.view_state import Request, Span
-from viewer.wire import Service, locate
+from viewer.wire import Service
 
 SCAN = encoded(5, 7, 6, 9)
 

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from pyqtgraph.Qt import QtCore
 
+from viewer.addresses import locate
 from viewer.errors import Refused, Unreachable
 from viewer.fetch import Fetcher
 from viewer.nodes import Axis, Node
 from viewer.view_state import Request, Span
-from viewer.wire import Received, locate
+from viewer.wire import Received
 
 AXES = (Axis("x", 100, navigate=True), Axis("k", 4))
 NODE = Node(("t", "n"), "0a", AXES, np.dtype("<u2"), (1, 4))

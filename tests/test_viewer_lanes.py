@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 from viewer import lanes
+from viewer.addresses import locate
 from viewer.cache import Cache
 from viewer.errors import Busy, Refused
 from viewer.lanes import BUSY_SECONDS, REST_SECONDS, Flight, Job, Lane
 from viewer.nodes import Axis, Node
 from viewer.pace import Distance
 from viewer.view_state import Request, Span
-from viewer.wire import Received, locate
+from viewer.wire import Received
 
 AXES = (Axis("x", 100, navigate=True), Axis("k", 4))
 NODE = Node(("t", "n"), "0a", AXES, np.dtype("<u2"), (1, 4))
@@ -35,10 +36,10 @@ class Bench:
     def _read(self, address, _call):
         return self.answer(address)
 
-    def ask(self, x, at=0.0, not_before=0.0):
+    def ask(self, x, at=0.0, not_before=0.0, alone=False):
         self.sequence += 1
         request = Request(NODE, (x, Span(0, 4)))
-        self.lane.ask(Job(self.sequence, request, *locate(request), np.max, at, not_before))
+        self.lane.ask(Job(self.sequence, request, *locate(request), np.max, at, not_before, alone))
 
     def grow(self, round_trip=0.02):
         for _ in range(40):
@@ -89,6 +90,27 @@ def test_what_is_ahead_takes_no_slot_of_what_is_looked_at(bench):
     for x in range(size):
         bench.ask(x)
         assert bench.take() == (x, "u=1")
+
+
+def test_what_is_outdated_is_let_go_once_a_person_rests(bench):
+    bench.grow()
+    for x in (1, 2):
+        bench.ask(x, alone=True)
+        assert bench.take() == (x, "u=1"), "a person who goes on sees what lies between"
+    bench.ask(3, alone=True)
+    outdated = [bench.lane._flights[address(x)].call for x in (1, 2)]
+    assert bench.take(REST_SECONDS) == (3, "u=1")
+    assert all(call.ended for call in outdated)
+    assert list(bench.lane._flights) == [address(3)]
+
+
+def test_what_outdates_waits_for_no_slot_longer_than_a_rest(bench):
+    bench.ask(1, alone=True)
+    assert bench.take() == (1, "u=1")
+    bench.ask(2, alone=True)
+    assert bench.take() is None
+    assert bench.lane._patience(0.0) == pytest.approx(REST_SECONDS)
+    assert bench.take(REST_SECONDS) == (2, "u=1")
 
 
 def test_without_a_second_slot_nothing_is_fetched_ahead(bench):

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from viewer.addresses import locate
 from viewer.nodes import Axis, Kind, Node
 from viewer.view_state import (
     FIRST_LOOK_POSITIONS,
@@ -25,8 +26,8 @@ from viewer.view_state import (
     frame_request,
     map_request,
     next_stride,
+    slice_text,
 )
-from viewer.wire import locate, slice_text
 
 
 def make_node(navigation=(), signal=(), chunks=None, dtype="<u2", names=(), **more):

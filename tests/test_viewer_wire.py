@@ -6,12 +6,13 @@ import pytest
 from fastapi import APIRouter, HTTPException, Response
 from viewer_service import PinnedMap, StandIn, diffraction_scan, encoded, file, tree
 
+from viewer.addresses import Address, decode
 from viewer.answered import refusal, seconds_of, stages_of
 from viewer.errors import Busy, Garbled, Gone, Refused, Unauthorised, Unreachable
 from viewer.nodes import Sort
 from viewer.view_state import Request, Span, map_request
 from viewer.walk import Walk
-from viewer.wire import Address, Service, decode
+from viewer.wire import Service
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from viewer.wire import Address
+    from viewer.addresses import Address
 
 CACHE_BYTES = 256 * 1024**2
 

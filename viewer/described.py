@@ -109,6 +109,7 @@ def node_from_json(path: tuple[str, ...], attributes: dict[str, Any]) -> Node | 
         operations=tuple(str(step.get("operation")) for step in recipe),
         parameters=tuple(json.dumps(step.get("parameters") or {}) for step in recipe),
         error=described.get("failure") or error,
+        version=int(described.get("version") or 0),
     )
 
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from viewer.nodes import Node
+
 
 class ServiceError(Exception):
     """Base of all that can go wrong between the viewer and the service; the text is for people."""
@@ -49,6 +54,22 @@ class Refused(ServiceError):
     def __init__(self, detail: str, status: int | None = None) -> None:
         super().__init__(detail)
         self.status = status
+
+
+class Overtaken(Refused):
+    """Somebody else was quicker to change a node.
+
+    Parameters
+    ----------
+    detail : str
+        Who, and when.
+    node : Node
+        As it is now.
+    """
+
+    def __init__(self, detail: str, node: Node) -> None:
+        super().__init__(detail)
+        self.node = node
 
 
 class Forbidden(ServiceError):

@@ -22,11 +22,12 @@ from typing import TYPE_CHECKING, Any
 
 from pyqtgraph.Qt import QtCore
 
+from viewer.addresses import locate
 from viewer.cache import CACHE_BYTES, Cache
 from viewer.errors import Garbled, ServiceError, Unreachable
 from viewer.lanes import Answer, Job, Lane
 from viewer.pace import AdaptiveWindow, Distance
-from viewer.wire import locate
+from viewer.trials import Trial
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -71,15 +72,17 @@ class Fetcher(QtCore.QObject):
         self._closed = False
         self._done.connect(self._arrive, QtCore.Qt.ConnectionType.QueuedConnection)
 
-    def ask(self, view: str, request: Request, work: Callable[[NDArray[Any]], Any], wait: float = 0.0) -> int:
+    def ask(
+        self, view: str, request: Request | Trial, work: Callable[[NDArray[Any]], Any], wait: float = 0.0
+    ) -> int:
         """Fetch a slice for a view; what the view asked before and no worker took is forgotten.
 
         Parameters
         ----------
         view : str
             Who asks; each view has workers of its own.
-        request : Request
-            What to fetch.
+        request : Request or Trial
+            What to fetch; a trial outdates those before it.
         work : callable
             What to make of the array, in the worker thread.
         wait : float
@@ -94,8 +97,8 @@ class Fetcher(QtCore.QObject):
         if self._closed:
             return self._sequence
         self._asked[view] = self._sequence
-        now = perf_counter()
-        self._lane(view).ask(Job(self._sequence, request, *locate(request), work, now, now + wait))
+        now, alone = perf_counter(), isinstance(request, Trial)
+        self._lane(view).ask(Job(self._sequence, request, *locate(request), work, now, now + wait, alone))
         return self._sequence
 
     def ahead(self, view: str, requests: Iterable[Request], turned: bool = False) -> None:

@@ -25,10 +25,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from viewer.addresses import Address, Crop
     from viewer.cache import Cache
+    from viewer.nodes import Node
     from viewer.pace import Distance
+    from viewer.trials import Trial
     from viewer.view_state import Request
-    from viewer.wire import Address, Crop, Received
+    from viewer.wire import Received
 
     Read = Callable[[Address, Call], Received]
 
@@ -52,7 +55,7 @@ class Answer:
         Who asked.
     sequence : int
         Grows with every request.
-    request : Request or None
+    request : Request, Trial or None
         None for a call.
     value : object
         What `work` made of the array, or what the call returned; None after an error.
@@ -64,30 +67,34 @@ class Answer:
         Bytes that travelled (0 from the cache).
     stages : dict of str to float
         Seconds that the service says it took, by stage.
+    node : Node or None
+        What a trial turned out to be.
     """
 
     view: str
     sequence: int
-    request: Request | None
+    request: Any
     value: Any = None
     error: ServiceError | None = None
     latency: float = 0.0
     round_trip: float = 0.0
     bytes: int = 0
     stages: dict[str, float] = field(default_factory=dict)
+    node: Node | None = None
 
 
 @dataclass
 class Job:
-    """One thing asked for: a slice and what to make of it."""
+    """One thing asked for: a slice and what to make of it. `alone` where all that was asked before is outdated."""
 
     sequence: int
-    request: Request
+    request: Request | Trial
     address: Address
     crop: Crop
     work: Callable[[NDArray[Any]], Any]
     asked_at: float = field(default_factory=perf_counter)
     not_before: float = 0.0  # what a busy service asked for when it was asked for the same
+    alone: bool = False
 
 
 @dataclass
@@ -231,6 +238,8 @@ class Lane:
             flight.job = job
             self._pending = job = None
         if job is not None:
+            if job.alone and now >= job.asked_at + REST_SECONDS:
+                self._let_go(list(self._flights.values()))
             if now < self._start_at(job):
                 return None
             self._pending, self._started_at = None, now
@@ -248,7 +257,8 @@ class Lane:
         on_the_way, rested = self._on_the_way(looked_at=True), job.asked_at + REST_SECONDS
         allowed = max(self._not_before, job.not_before)
         if on_the_way >= self.window.size:
-            return max(rested, allowed) if on_the_way == self.window.size else math.inf
+            passing = on_the_way == self.window.size or job.alone
+            return max(rested, allowed) if passing else math.inf
         paced = self._started_at + self.window.spacing(self._distance.seconds)
         return max(min(rested, paced), allowed) if on_the_way else allowed
 
@@ -280,7 +290,8 @@ class Lane:
         error: ServiceError | None = None
         try:
             received = self._read(flight.address, flight.call)
-            self._cache.put(flight.address, received.array)
+            if received.node is None:
+                self._cache.put(flight.address, received.array)
         except ServiceError as caught:
             error = caught
         except Exception as caught:  # a fault of ours: a worker that died would leave the view waiting
@@ -324,9 +335,9 @@ class Lane:
         except Exception as caught:
             error = Garbled(f"{'/'.join(job.request.node.path)} cannot be drawn: {caught!r}.")
         latency = perf_counter() - job.asked_at
-        size, stages = (received.bytes, received.stages) if received is not None else (0, {})
+        came = (received.bytes, received.stages, received.node) if received is not None else (0, {})
         return self._deliver(
-            Answer(self.view, job.sequence, job.request, value, error, latency, round_trip, size, stages)
+            Answer(self.view, job.sequence, job.request, value, error, latency, round_trip, *came)
         )
 
     def _ask_again(self, job: Job) -> None:

@@ -6,6 +6,7 @@ is the centre of its pixel.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 COLOUR = "colour"
 NAVIGATOR = "navigator"
+# What the service calls a node that is not kept; no kept one has this name.
+PREVIEW = "preview"
 
 
 class Kind(StrEnum):
@@ -138,6 +141,8 @@ class Node:
         Shape of one chunk.
     operations, parameters : tuple of str
         Its recipe, step by step: the operation's name, and its parameters as JSON.
+    version : int
+        Number of the change that made it what it is: who changes it next says which one they know.
     """
 
     path: tuple[str, ...]
@@ -152,6 +157,7 @@ class Node:
     operations: tuple[str, ...] = ()
     parameters: tuple[str, ...] = ()
     error: str | None = None
+    version: int = 0
 
     @property
     def name(self) -> str:
@@ -207,13 +213,28 @@ class Node:
         return self.axes[: len(self.axes) - pictured]
 
     @property
+    def is_preview(self) -> bool:
+        """True for what is not kept."""
+        return self.name == PREVIEW
+
+    @property
+    def own_parameters(self) -> dict[str, Any]:
+        """Parameters of its own, last step."""
+        told: dict[str, Any] = json.loads(self.parameters[-1]) if self.parameters else {}
+        return told
+
+    @property
     def calibrated(self) -> bool:
         """False where some axis is known in pixels only."""
         return all(axis.calibrated for axis in self.axes if axis not in self.colour_axes)
 
     def replaces(self, other: Node | None) -> bool:
-        """Return True where this is what became of another node: the same place with another key."""
-        return other is not None and other.path == self.path and other.key != self.key
+        """Return True where this is what became of another node: the same place with another key.
+
+        Previews are made to be told apart: what was shown before stays until the next is there.
+        """
+        same = other is not None and other.path == self.path and other.key != self.key
+        return same and not self.is_preview
 
     @property
     def family(self) -> tuple[object, ...]:

@@ -184,6 +184,27 @@ def map_request(node: Node, position: Sequence[int], stride: int) -> Request:
     return Request(node, (*clipped(position[:leading], node.axes), *whole(node.shown_axes, stride)))
 
 
+def slice_text(selection: Selection, node: Node) -> str:
+    """Write a selection in numpy's syntax, as short as it goes: ``3,4``, ``::8,::8``, ``7,0:512:2,:``."""
+    return ",".join(
+        _span_text(part, axis.size) if isinstance(part, Span) else str(part)
+        for part, axis in zip(selection, node.axes, strict=True)
+    )
+
+
+def _span_text(span: Span, size: int) -> str:
+    bounds = ":" if (span.start, span.stop) == (0, size) else f"{span.start}:{span.stop}"
+    return bounds if span.step == 1 else f"{bounds}:{span.step}"
+
+
+def first_request(state: ViewState) -> Request | None:
+    """Slice for the first look at a node: its frame at the position, or a coarse map."""
+    node = state.node
+    if node is None or node.kind is not Kind.MAP:
+        return frame_request(state)
+    return map_request(node, state.position, first_stride([axis.size for axis in node.shown_axes]))
+
+
 def first_stride(shape: Sequence[int]) -> int:
     """Stride of the first look at a map of `shape`: coarse, so that it is there at once."""
     for stride in reversed(FIRST_LOOK_STRIDES):

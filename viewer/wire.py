@@ -1,24 +1,23 @@
 """The service over HTTP: what it lists, the arrays it sends, and what can go wrong.
 
-A slice travels as one Blosc frame: as the pinned zarr v3 chunk that holds it where there is one (the
-address every cache on the way knows), as ``array/full`` with a slice otherwise. Decoding happens in the
-calling thread, which is a worker's.
+Decoding happens in the calling thread, which is a worker's.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
+from threading import Thread
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qs, quote, urlsplit
 
 import httpx
 import numpy as np
-from numcodecs.blosc import Blosc
 
+from viewer.addresses import Address, Derivation, decode, derived, locate, quoted
 from viewer.answered import refusal, stages_of
 from viewer.connections import Call, Connections
 from viewer.described import (
@@ -28,54 +27,30 @@ from viewer.described import (
     node_from_json,
     operation_from_json,
 )
-from viewer.errors import Forbidden, Garbled, Refused, Unreachable
-from viewer.nodes import Node, Sort, Tree
-from viewer.view_state import Span
+from viewer.errors import Forbidden, Garbled, Overtaken, Refused, Unreachable
+from viewer.nodes import PREVIEW, Node, Sort, Tree
 from viewer.walk import Page
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from viewer.described import Operation
     from viewer.nodes import Entry, Indexing
-    from viewer.view_state import Request, Selection
+    from viewer.trials import Trial
+    from viewer.view_state import Request
 
-BLOSC = "application/x-blosc"
-_BLOSC = Blosc()  # frames describe themselves, so one codec reads them all
 PAGE = 200
 # What a list of files needs: without it tiled describes structures, sorting and links too.
 LISTED = "fields=metadata&fields=specs&fields=structure_family&fields=count&omit_links=true"
-UNPROCESSABLE = 422
+UNPROCESSABLE, PRECONDITION_FAILED = 422, 412
+# What stands beside a slice of what is not kept.
+DERIVED = ("X-Node", "X-Array-Shape", "X-Array-Dtype")
 # Where a service begins to speak: what is pasted from a browser or from Python goes on behind it.
 PASTED = re.compile(r"/(?:api/v1|ui)(?=/|$)|/api/?$")
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 TIMEOUT = httpx.Timeout(60.0, connect=4.0)
-# A whole chunk is worth its bytes when it is small, since its neighbours come with it.
-SMALL_CHUNK_BYTES = 256 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where an array is: equal addresses give equal bytes, so this is the key of every cache.
-
-    Parameters
-    ----------
-    url : str
-        Path and query below the service's base.
-    shape : tuple of int
-        Shape of the array that comes.
-    dtype : str
-        Its dtype, little-endian.
-    """
-
-    url: str
-    shape: tuple[int, ...]
-    dtype: str
-
-
-Crop = tuple["int | slice", ...]
 
 
 class Received(NamedTuple):
@@ -89,80 +64,14 @@ class Received(NamedTuple):
         Bytes that travelled.
     stages : dict of str to float
         Seconds that the service says it took, by stage; empty where it says nothing.
+    node : Node or None
+        What it is a slice of, where that was not known before.
     """
 
     array: NDArray[Any]
     bytes: int
     stages: dict[str, float]
-
-
-def locate(request: Request) -> tuple[Address, Crop]:
-    """Return the address that holds a slice, and how to cut the slice out of what comes.
-
-    Parameters
-    ----------
-    request : Request
-        One entry per axis of the node.
-    """
-    node = request.node
-    chunk = _chunk_of(request.selection, node)
-    if chunk is not None:
-        indices, crop = chunk
-        url = "/".join((f"/zarr/v3/{_pinned(node)}/c", *map(str, indices)))
-        return Address(url, node.chunks, node.dtype.str), crop
-    url = f"/api/v1/array/full/{_pinned(node)}?format={BLOSC}&slice={slice_text(request.selection, node)}"
-    return Address(url, request.shape, node.dtype.str), ()
-
-
-def _chunk_of(selection: Selection, node: Node) -> tuple[tuple[int, ...], Crop] | None:
-    """Index of the one chunk that holds `selection` and the cut in it; None where a slice is better."""
-    indices, crop, wanted = [], [], 1
-    for part, size in zip(selection, node.chunks, strict=True):
-        first, last = (part.start, part.stop - 1) if isinstance(part, Span) else (part, part)
-        if first // size != last // size or (isinstance(part, Span) and part.step != 1):
-            return None
-        indices.append(first // size)
-        start = first - first // size * size
-        crop.append(slice(start, start + len(part)) if isinstance(part, Span) else start)
-        wanted *= len(part) if isinstance(part, Span) else 1
-    chunk = int(np.prod(node.chunks))
-    worthwhile = 2 * wanted >= chunk or chunk * node.dtype.itemsize <= SMALL_CHUNK_BYTES
-    return (tuple(indices), tuple(crop)) if worthwhile else None
-
-
-def _pinned(node: Node) -> str:
-    """Path of the node, percent-encoded, pinned to its key where it has one."""
-    path = "/".join(quote(segment, safe="") for segment in node.path)
-    return f"{path}@{quote(node.key, safe='')}" if node.key else path
-
-
-def slice_text(selection: Selection, node: Node) -> str:
-    """Write a selection in numpy's syntax, as short as it goes: ``3,4``, ``::8,::8``, ``7,0:512:2,:``."""
-    return ",".join(
-        _span_text(part, axis.size) if isinstance(part, Span) else str(part)
-        for part, axis in zip(selection, node.axes, strict=True)
-    )
-
-
-def _span_text(span: Span, size: int) -> str:
-    bounds = ":" if (span.start, span.stop) == (0, size) else f"{span.start}:{span.stop}"
-    return bounds if span.step == 1 else f"{bounds}:{span.step}"
-
-
-def decode(body: bytes, address: Address) -> NDArray[Any]:
-    """Array in one Blosc frame, native byte order, C order.
-
-    Raises
-    ------
-    Garbled
-        Not a Blosc frame, or not as long as shape and dtype say.
-    """
-    dtype = np.dtype(address.dtype)
-    try:
-        flat = np.frombuffer(_BLOSC.decode(body), dtype=dtype)
-        return flat.reshape(address.shape).astype(dtype.newbyteorder("="), copy=False)
-    except (RuntimeError, ValueError, TypeError) as error:
-        raise Garbled(f"The answer for {address.url} is not a {address.shape} array: {error}") from error
+    node: Node | None = None
 
 
 class Service:
@@ -229,14 +138,50 @@ class Service:
         call : Call
             Says how urgent it is; another thread may end it, which is `Unreachable` here.
         """
+        if isinstance(address, Derivation):
+            return self._derive(address, call)
+        return _received(self._fetch(address.url, call), address)
+
+    def describe(self, trial: Trial) -> Node:
+        """Return what a trial makes."""
+        item = self._json("GET", derived(trial, sliced=False))["data"]
+        node = node_from_json((*trial.node.tree, PREVIEW), item["attributes"])
+        if node is None:
+            raise Garbled(f"{self.name} derives what is not an array.")
+        return node
+
+    def _derive(self, address: Derivation, call: Call) -> Received:
+        """Ask for a slice and, unless that is foreseen, for what it is a slice of, both at a time: one round trip.
+
+        The array is empty where the node is not what was expected, so that another slice must be asked for.
+        """
+        trial, answer, refused = address.trial, None, None
+        described = None if trial.foreseen else _beside(lambda: self.describe(trial))
+        try:
+            answer = self._fetch(address.url, call) if trial.slice else None
+        except Refused as error:
+            refused = error
+        told = (
+            [answer.headers.get(name, "") for name in DERIVED] if answer is not None and not described else []
+        )
+        node = trial.foretold(*told) if told else None
+        node = node or (described.result() if described else self.describe(trial))
+        request = trial.request(node)
+        if refused is not None and request is not None:
+            raise refused
+        if answer is None or request is None:
+            return Received(np.empty(0), 0, {}, node)
+        expected = Address(address.url, request.shape, node.dtype.str)
+        return _received(answer, expected)._replace(node=node)
+
+    def _fetch(self, url: str, call: Call) -> httpx.Response:
         headers = {"Accept-Encoding": "identity"}
         if call.priority:
             headers["Priority"] = call.priority
         with self._reaching():
-            answer = self._connections.get(address.url, headers, call)
+            answer = self._connections.get(url, headers, call)
         self._check(answer, writing=False)
-        array = decode(answer.content, address)
-        return Received(array, len(answer.content), stages_of(answer.headers.get("Server-Timing", "")))
+        return answer
 
     def top(self) -> tuple[str, Indexing]:
         """Return what changes when anything at the top does, and how far indexing is: a cheap question."""
@@ -247,7 +192,7 @@ class Service:
 
     def page(self, folder: tuple[str, ...], offset: int) -> Page:
         """List one page of a folder, without looking into anything it holds."""
-        url = f"/api/v1/search/{_quoted(folder)}?page[offset]={offset}&page[limit]={PAGE}&{LISTED}"
+        url = f"/api/v1/search/{quoted(folder)}?page[offset]={offset}&page[limit]={PAGE}&{LISTED}"
         page = self._listing(url)
         entries = (entry_from_json(folder, item) for item in page["data"])
         known = tuple(entry for entry in entries if entry is not None)
@@ -256,7 +201,7 @@ class Service:
     def find(self, folder: tuple[str, ...], text: str) -> frozenset[tuple[str, ...]]:
         """Paths in a folder whose name, title, type… the service finds for a text: its first page."""
         query = f"filter[fulltext][condition][text]={quote(text, safe='')}"
-        page = self._listing(f"/api/v1/search/{_quoted(folder)}?{query}&page[limit]={PAGE}&{LISTED}")
+        page = self._listing(f"/api/v1/search/{quoted(folder)}?{query}&page[limit]={PAGE}&{LISTED}")
         return frozenset((*folder, item["id"]) for item in page["data"])
 
     def trees(self, entry: Entry) -> tuple[Tree, ...]:
@@ -282,7 +227,7 @@ class Service:
         Refused
             There is none, or it is not an array.
         """
-        item = self._json("GET", f"/api/v1/metadata/{_quoted(path)}")["data"]
+        item = self._json("GET", f"/api/v1/metadata/{quoted(path)}")["data"]
         node = node_from_json(path, item["attributes"])
         if node is None:
             raise Refused(f"{'/'.join(path)} is not an array.")
@@ -326,11 +271,30 @@ class Service:
         body = {"parent": parent, "operation": operation, "parameters": dict(parameters)}
         if name is not None:
             body["name"] = name
-        answer = self._send("POST", f"/api/v1/nodes/{_quoted(tree)}", json=body)
+        answer = self._send("POST", f"/api/v1/nodes/{quoted(tree)}", json=body)
         made = httpx.URL(answer.headers.get("Location", "")).path.rstrip("/").rpartition("/")[2] or name
         if not made:
             raise Garbled("The service made a node but does not say where it is.")
         return self.node((*tree, made))
+
+    def change_node(self, known: Node, operation: str, parameters: Mapping[str, Any]) -> Node:
+        """Give a node other parameters, unless somebody else changed it since.
+
+        Raises
+        ------
+        Overtaken
+            Somebody did; the error has the node as it is now.
+        """
+        body = {"operation": operation, "parameters": dict(parameters)}
+        with self._reaching():
+            answer = self._client.patch(
+                f"/api/v1/nodes/{quoted(known.path)}", json=body, headers={"If-Match": f'"{known.version}"'}
+            )
+        if answer.status_code == PRECONDITION_FAILED:
+            now = node_from_json(known.path, answer.json()["data"]["attributes"])
+            raise Overtaken(str(answer.json()["detail"]), now or known)
+        self._check(answer, writing=True)
+        return self.node((*known.tree, answer.json()["data"]["id"]))
 
     def why_not_create(self, tree: tuple[str, ...]) -> str:
         """Return why no node can be made in a tree with this key; empty where it can.
@@ -338,7 +302,7 @@ class Service:
         Asked with an empty wish, which the service refuses as such only to those who may make nodes.
         """
         try:
-            self._send("POST", f"/api/v1/nodes/{_quoted(tree)}", json={})
+            self._send("POST", f"/api/v1/nodes/{quoted(tree)}", json={})
         except Forbidden as error:
             return str(error)
         except Refused as error:
@@ -349,7 +313,7 @@ class Service:
         """Yield what is listed below `path` with its structure, page by page."""
         offset, count = 0, 1
         while offset < count:
-            page = self._listing(f"/api/v1/search/{_quoted(path)}?page[offset]={offset}&page[limit]={PAGE}")
+            page = self._listing(f"/api/v1/search/{quoted(path)}?page[offset]={offset}&page[limit]={PAGE}")
             yield from page["data"]
             count = page.get("meta", {}).get("count", 0)
             offset += len(page["data"]) or count
@@ -395,5 +359,20 @@ def _reason(error: Exception) -> str:
     return "connection refused" if "refused" in text.lower() else text.rstrip(".")
 
 
-def _quoted(path: Sequence[str]) -> str:
-    return "/".join(quote(segment, safe="") for segment in path)
+def _received(answer: httpx.Response, address: Address) -> Received:
+    array = decode(answer.content, address)
+    return Received(array, len(answer.content), stages_of(answer.headers.get("Server-Timing", "")))
+
+
+def _beside(function: Callable[[], Node]) -> Future[Node]:
+    """Run a function in a thread of its own; nobody waits for it when the window closes."""
+    future: Future[Node] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(function())
+        except Exception as error:
+            future.set_exception(error)
+
+    Thread(target=run, name="viewer-describe", daemon=True).start()
+    return future
