@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from viewer.nodes import Sort
+from viewer.nodes import NAVIGATOR, Sort
 from viewer.readout import shape_text
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ class Row:
     bold: bool = False
     faint: bool = False
     folder: bool = False
+    changeable: bool = False
     children: tuple[Row, ...] = ()
 
 
@@ -111,7 +112,8 @@ def _node_row(node: Node, children: tuple[Row, ...]) -> Row:
     failed = node.error is not None
     detail = "failed" if failed else shape_text(node)
     return Row(node.path, node.name, detail, description(node), _mark(node), node.path, node.tree,
-               faint=failed, children=children)  # fmt: skip
+               faint=failed, changeable=node.parent is not None and node.name != NAVIGATOR,
+               children=children)  # fmt: skip
 
 
 def _mark(node: Node) -> tuple[str, bool]:

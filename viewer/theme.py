@@ -97,8 +97,11 @@ QFrame#panel {{ background: {t.panel}; border: 1px solid {t.border}; border-radi
 QLabel {{ color: {t.text}; background: transparent; }}
 QLabel#heading {{ color: {t.dim}; font-size: 8pt; font-weight: bold; }}
 QLabel#hint {{ color: {t.faint}; font-size: 8pt; }}
+QLabel#help {{ color: {t.dim}; font-size: 8pt; }}
 QLabel#dim {{ color: {t.dim}; }}
 QLabel#canvasText {{ color: {CANVAS_DIM}; background: {t.canvas}; }}
+QLabel#badge {{ color: {t.busy}; border: 1px solid {t.busy}; border-radius: 3px; padding: 0 6px;
+    font-size: 8pt; font-weight: bold; }}
 QWidget#bar {{ background: {t.panel}; border-top: 1px solid {t.border}; }}
 """
 
@@ -119,6 +122,13 @@ QPushButton#middle {{ border-radius: 0; border-left: none; }}
 QPushButton#last {{ border-top-left-radius: 0; border-bottom-left-radius: 0; border-left: none; }}
 QPushButton#middle:checked, QPushButton#last:checked {{ border-left: 1px solid {t.accent}; }}
 QPushButton#flat {{ border: none; background: transparent; padding: 2px 6px; color: {t.dim}; }}
+QPushButton#main {{ background: {t.accent_field}; color: {t.accent}; border-color: {t.accent}; }}
+QPushButton#main:hover {{ background: {t.hover}; }}
+QPushButton#main:disabled {{ color: {t.faint}; background: {t.panel}; border-color: {t.border}; }}
+QPushButton#back {{ border: none; background: transparent; padding: 0; color: {t.dim}; min-width: 18px;
+    max-width: 18px; }}
+QPushButton#back:hover {{ color: {t.accent}; }}
+QPushButton#back:disabled {{ color: transparent; }}
 QPushButton#flat:hover {{ color: {t.text}; background: {t.hover}; }}
 """
 
@@ -128,6 +138,7 @@ def _fields(t: Theme) -> str:
     return f"""
 QComboBox {{ background: {t.field}; color: {t.text}; border: 1px solid {t.border}; border-radius: 4px;
     padding: 4px 8px 4px 8px; min-height: 17px; combobox-popup: 0; }}
+QComboBox#units {{ padding: 4px 0 4px 6px; }}
 QComboBox:hover {{ background: {t.hover}; }}
 QComboBox:disabled {{ color: {t.faint}; background: {t.panel}; }}
 QComboBox::drop-down {{ border: none; width: 20px; }}
@@ -137,8 +148,11 @@ QComboBox QAbstractItemView {{ background: {t.panel}; color: {t.text}; border: 1
 QLineEdit {{ background: {t.field}; color: {t.text}; border: 1px solid {t.border}; border-radius: 4px;
     padding: 3px 6px; min-height: 18px; selection-background-color: {t.accent};
     selection-color: {t.window}; }}
-QLineEdit:focus {{ border-color: {t.accent}; }}
-QLineEdit[wrong="true"] {{ border-color: {t.bad}; }}
+QDoubleSpinBox {{ background: {t.field}; color: {t.text}; border: 1px solid {t.border}; border-radius: 4px;
+    padding: 3px 5px; min-height: 18px; selection-background-color: {t.accent};
+    selection-color: {t.window}; }}
+QLineEdit:focus, QDoubleSpinBox:focus {{ border-color: {t.accent}; }}
+QLineEdit[wrong="true"], QDoubleSpinBox[wrong="true"] {{ border-color: {t.bad}; }}
 QCheckBox {{ color: {t.text}; spacing: 6px; }}
 QCheckBox::indicator {{ width: 13px; height: 13px; border: 1px solid {t.border}; border-radius: 3px;
     background: {t.field}; }}

@@ -1,4 +1,4 @@
-"""A tree whose foldable rows can be told by a small triangle, which a style sheet takes away."""
+"""A tree whose foldable rows can be told by a small triangle, which a style sheet takes away; marks of its rows."""
 
 from __future__ import annotations
 
@@ -29,3 +29,16 @@ class BranchTree(QtWidgets.QTreeWidget):
         painter.setPen(QtGui.QPen(self.palette().color(QtGui.QPalette.ColorRole.PlaceholderText), 1.3))
         painter.drawPolyline(QtGui.QPolygonF(corners))
         painter.restore()
+
+
+def dot(colour: str, filled: bool) -> QtGui.QIcon:
+    """Draw a round state mark, full or a ring."""
+    pixmap = QtGui.QPixmap(20, 20)
+    pixmap.fill(QtCore.Qt.GlobalColor.transparent)
+    painter = QtGui.QPainter(pixmap)
+    painter.setRenderHint(QtGui.QPainter.RenderHint.Antialiasing)
+    painter.setPen(QtGui.QPen(QtGui.QColor(colour), 3))
+    painter.setBrush(QtGui.QColor(colour) if filled else QtCore.Qt.BrushStyle.NoBrush)
+    painter.drawEllipse(QtCore.QRectF(4, 4, 12, 12))
+    painter.end()
+    return QtGui.QIcon(pixmap)

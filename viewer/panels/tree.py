@@ -15,13 +15,13 @@ from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
 from viewer.nodes import Sort
 from viewer.panels.boxes import Panel, heading
-from viewer.panels.branches import BranchTree
+from viewer.panels.branches import BranchTree, dot
 from viewer.panels.finder import Finder
 from viewer.rows import matching, reading_order, row_of
 from viewer.theme import DARK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from viewer.nodes import Entry, Tree
     from viewer.rows import Row
@@ -50,6 +50,7 @@ class TreePanel(Panel):
     seen = QtCore.Signal(object)  # paths of files on the screen that have not been looked into
     searched = QtCore.Signal(str)
     calibrate_asked = QtCore.Signal(object)  # path of a tree
+    make_asked, change_asked = QtCore.Signal(object), QtCore.Signal(object)  # path of a node
 
     def __init__(self) -> None:
         super().__init__(spacing=4)
@@ -239,7 +240,7 @@ class TreePanel(Panel):
 
     def _dot(self, mark: tuple[str, bool]) -> QtGui.QIcon:
         if mark not in self._dots:
-            self._dots[mark] = _dot(getattr(self._theme, mark[0]), mark[1])
+            self._dots[mark] = dot(getattr(self._theme, mark[0]), mark[1])
         return self._dots[mark]
 
     # Finding
@@ -333,11 +334,12 @@ class TreePanel(Panel):
         item = self.list.itemAt(place)
         row = self._rows.get(item.data(0, PATH)) if item is not None else None
         if row is not None and row.tree is not None:
-            menu = QtWidgets.QMenu(self)
-            action = menu.addAction("Calibrate…")
-            action.triggered.connect(lambda: self.calibrate_asked.emit(row.tree))
-            action.setEnabled(not self.why_not_calibrate)
-            action.setToolTip(self.why_not_calibrate)
+            menu, node = QtWidgets.QMenu(self), row.node
+            fixed = "" if row.changeable else "It is as the file has it."
+            if node is not None:
+                _offer(menu, "New node from this…", lambda: self.make_asked.emit(node))
+                _offer(menu, "Change parameters…", lambda: self.change_asked.emit(node), fixed)
+            _offer(menu, "Calibrate…", lambda: self.calibrate_asked.emit(row.tree), self.why_not_calibrate)
             menu.setToolTipsVisible(True)
             menu.popup(self.list.viewport().mapToGlobal(place))
 
@@ -380,14 +382,9 @@ class TreePanel(Panel):
         self.column.addWidget(rows, 1)
 
 
-def _dot(colour: str, filled: bool) -> QtGui.QIcon:
-    """Draw a round state mark, full or a ring."""
-    pixmap = QtGui.QPixmap(20, 20)
-    pixmap.fill(QtCore.Qt.GlobalColor.transparent)
-    painter = QtGui.QPainter(pixmap)
-    painter.setRenderHint(QtGui.QPainter.RenderHint.Antialiasing)
-    painter.setPen(QtGui.QPen(QtGui.QColor(colour), 3))
-    painter.setBrush(QtGui.QColor(colour) if filled else QtCore.Qt.BrushStyle.NoBrush)
-    painter.drawEllipse(QtCore.QRectF(4, 4, 12, 12))
-    painter.end()
-    return QtGui.QIcon(pixmap)
+def _offer(menu: QtWidgets.QMenu, text: str, then: Callable[[], None], why_not: str = "") -> None:
+    """Add what can be done to a menu, or why it cannot."""
+    action = menu.addAction(text)
+    action.triggered.connect(then)
+    action.setEnabled(not why_not)
+    action.setToolTip(why_not)
