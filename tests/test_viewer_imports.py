@@ -65,6 +65,10 @@ print(sorted(set({HEAVY!r}) & {{name.partition(".")[0] for name in sys.modules}}
         "lanes",
         "connections",
         "travel",
+        "forms",
+        "quantities",
+        "trials",
+        "addresses",
     ],
 )
 def test_the_lower_floors_know_no_qt(module):

@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from derive_service import deriving
 from fastapi import APIRouter, HTTPException, Response
 from pyqtgraph.Qt import QtGui
 from viewer_service import StandIn, axis, diffraction_scan, encoded, file, node, opened, scan_axes, tree
@@ -64,13 +65,28 @@ def test_open_move_toggle_change(qtbot, workshop, tmp_path, capsys):
         assert take_tour(window, tmp_path / "shots") == 0
     names = ["1_open.png", "2_move.png", "3_toggle.png", "4_change.png", "5_virtual_image.png"]
     assert screenshots(tmp_path / "shots", capsys) == names
-    assert workshop.asked == [
+    assert [body for body in workshop.asked if body] == [  # an empty wish asks whether one may make nodes
         {"parent": "root", "operation": "scale", "parameters": {"factor": 0.75, "clip": True}}
     ]
     made = [answer for answer in painted if answer.request.node.name == "scale_2"]
     y, x = made[-1].request.position
     assert (y, x) != (2, 3), "the crosshair was moved before"
     np.testing.assert_allclose(made[-1].value.raw, encoded(5, 7, 6, 9)[y, x] * 0.75)
+
+
+def test_a_parameter_is_played_with(qtbot, tmp_path):
+    server = deriving().start()
+    try:
+        with opened(qtbot, server.url) as window:
+            assert take_tour(window, tmp_path) == 0
+    finally:
+        server.stop()
+    assert "play" in {path.stem.partition("_")[2] for path in tmp_path.iterdir()}
+    factors = [
+        parameters.get("factor", 1.0) for what, parameters in server.workshop.asked if what == "derive"
+    ]
+    assert factors[-1] > 1
+    assert not [what for what, _ in server.workshop.asked if what == "make"], "nothing is kept"
 
 
 def test_the_command_takes_the_tour(workshop, tmp_path):

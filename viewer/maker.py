@@ -52,6 +52,15 @@ class Maker(QtCore.QObject):
         self._asked = False
 
     @property
+    def operations(self) -> tuple[Operation, ...]:
+        """What the service can do, as far as that is known."""
+        return self._operations or ()
+
+    def why_not_make(self, tree: Path) -> str:
+        """Return why no node can be made in a tree; empty where it can, or where that is not known yet."""
+        return self._reasons.get(tree, "")
+
+    @property
     def schema(self) -> Mapping[str, Any]:
         """JSON schema of the parameters."""
         return next((op.parameters for op in self._operations or () if op.name == OPERATION), {})
@@ -68,7 +77,7 @@ class Maker(QtCore.QObject):
         if self._operations is None and not self._asked:
             self._asked = True
             self._fetcher.call(MAKER, self._service.operations, self._operations_came)
-        elif self.schema and tree not in self._reasons:
+        elif self._operations and tree not in self._reasons:
             self._reasons[tree] = ""
             self._fetcher.call(MAKER, lambda: self._service.why_not_create(tree), self._reason_came(tree))
         self.possible.emit(self.why_not(tree))

@@ -18,7 +18,7 @@ from viewer.fetch import Fetcher
 from viewer.figures import Meter
 from viewer.library import LIBRARY, PULSE_MS, Library
 from viewer.maker import MAKER, Maker
-from viewer.nodes import Kind, Sort
+from viewer.nodes import PREVIEW, Kind, Sort
 from viewer.presence import DETAIL, FRAME, NAVIGATOR, NOTICE, PICTURES, Presence, Troubles
 from viewer.travel import Travel
 from viewer.view_state import (
@@ -26,8 +26,8 @@ from viewer.view_state import (
     ViewState,
     ahead_requests,
     detail_request,
+    first_request,
     first_stride,
-    frame_request,
     map_request,
     navigator_position,
     next_stride,
@@ -70,6 +70,7 @@ class Session(QtCore.QObject):
     detailed = QtCore.Signal(object)  # Answer with a Picture: the visible region of a large image
     navigated = QtCore.Signal(object)  # Answer with a Picture: the navigator
     blanked = QtCore.Signal(str)  # there is no frame here, and why
+    relisted = QtCore.Signal(bool)  # the tree of a preview was listed anew; whether the preview is lost
 
     def __init__(
         self,
@@ -88,7 +89,6 @@ class Session(QtCore.QObject):
         self.presence = Presence(service, self.fetcher, self.troubles, heartbeat_ms, retry_ms)
         self.contrasts = Contrasts()
         self._places, self._travel = Places(), Travel()
-        self._previous: tuple[str, ...] | None = None
         self._navigator: Node | None = None
         self._navigator_waits = False
         self._relisted_for: str | None = None
@@ -139,13 +139,10 @@ class Session(QtCore.QObject):
             file = self.library.file_of(path)
             self.library.open(file.path if file else path)
 
-    def choose(self, node: Node) -> None:
-        """Show another node at the same place of the scan."""
+    def choose(self, node: Node, frame: Answer | None = None) -> None:
+        """Show another node at the same place of the scan; where its frame has come already, at once."""
         self._asked_for = None
         self.library.watch(node.path)
-        before = self.state.node
-        if before is not None and before.path != node.path:
-            self._previous = before.path
         for view in (FRAME, DETAIL):
             self._forget(view)
         self.troubles.settle(NOTICE)
@@ -154,18 +151,17 @@ class Session(QtCore.QObject):
         self._travel.begin(self.state.position, perf_counter())
         self._choose_navigator(node)
         self.chosen.emit(self.state)
-        self.maker.look_at(node.tree)
+        if not node.is_preview:
+            self.maker.look_at(node.tree)
         if node.error is not None:
             self.troubles.put(FRAME, f"{node.name}: {node.error}")
             self.blanked.emit(node.error)
             self._ask_navigator()
-        else:
+            return
+        if frame is not None:
+            self._frame_came(frame)
+        if frame is None or (node.kind is not Kind.MAP and frame.request.position != self.state.position):
             self._ask_frame()
-
-    def toggle(self) -> None:
-        """Show the node that was shown before this one."""
-        if self._previous is not None and (node := self.find(self._previous)) is not None:
-            self.choose(node)
 
     def complain(self, path: tuple[str, ...]) -> None:
         """Say why a file could not be read."""
@@ -229,13 +225,9 @@ class Session(QtCore.QObject):
     # Asking
 
     def _ask_frame(self) -> None:
-        node = self.state.node
-        if node is None or node.error is not None:
-            return
-        if node.kind is Kind.MAP:
-            self._ask_map(FRAME, node, first_stride([axis.size for axis in node.shown_axes]))
-        elif (request := frame_request(self.state)) is not None:
-            self.fetcher.ask(FRAME, request, self.contrasts.work(node))
+        request = first_request(self.state)
+        if request is not None and request.node.error is None:
+            self.fetcher.ask(FRAME, request, self.contrasts.work(request.node, request.stride))
 
     def _ask_map(self, view: str, node: Node, stride: int, wait: float = 0.0) -> None:
         """Ask for one level of a map; finer ones follow from its answer."""
@@ -357,7 +349,9 @@ class Session(QtCore.QObject):
         """Go on with the shown node as it is now."""
         node, relisted_for = self.find(shown.path), self._relisted_for
         self._relisted_for = None
-        if node is None:
+        if shown.is_preview:
+            self.relisted.emit(relisted_for is not None or self._reload)
+        elif node is None:
             self._miss(shown)
         elif node != shown or self._reload or self._navigator_of(node) != self._navigator:
             self.choose(node)
@@ -376,7 +370,7 @@ class Session(QtCore.QObject):
     def _failed(self, answer: Answer, error: ServiceError) -> None:
         """Do what each kind of error of a service that is there asks for."""
         view = answer.view
-        if view in (LIBRARY, MAKER) and not isinstance(error, Garbled):
+        if view == PREVIEW or (view in (LIBRARY, MAKER) and not isinstance(error, Garbled)):
             return  # they say themselves what of their questions failed
         if isinstance(error, Gone) and self._relisted_for is None:
             self._relisted_for = str(error)

@@ -36,7 +36,7 @@ class TourEnded(Exception):
 
 
 def take_tour(window: Window, folder: Path) -> int:
-    """Open, move, toggle, change the node; print each screenshot's path.
+    """Open, move, toggle, change the node, play; print each screenshot's path.
 
     Returns
     -------
@@ -77,6 +77,7 @@ class Tour:
         self._move()
         computed = self._toggle(tree)
         made = self._change(tree, computed)
+        self._play(tree.root)
         self._see_map(tree, made)
 
     # The steps
@@ -147,6 +148,23 @@ class Tour:
         self._save("change")
         return made if isinstance(made, Node) else None
 
+    def _play(self, node: Node | None) -> None:
+        """Slide a parameter and see what it does before anything is kept, where the service has previews."""
+        form, playing = self.window.parameters, self.window.playground.playing
+        if node is None or not self.window.toolbar.play.isEnabled():
+            return
+        self._show(node)
+        self.window.toolbar.play.click()
+        self._wait(lambda: self._is_previewed() or form.trouble.isVisible(), "no preview came")
+        sliders = [slider for slider in form.findChildren(QtWidgets.QSlider) if slider.isVisible()]
+        if self._is_previewed() and sliders:
+            sliders[0].setValue(sliders[0].value() + sliders[0].maximum() // 10)
+            self._wait(lambda: not playing.waiting, "no preview of another parameter came")
+            self._wait_for_frame("no preview of another parameter came")
+            self._save("play")
+        form.discard.click()
+        self._wait_for_frame(f"no frame of {node.name} came")
+
     def _see_map(self, tree: Tree, made: Node | None) -> None:
         """Show a virtual image, where there is one."""
         maps = [node for node in tree.nodes if node.kind is Kind.MAP and node.name != "navigator"]
@@ -182,6 +200,9 @@ class Tour:
         if here and window.signal.painted_at != state.position[: len(window.signal.painted_at)]:
             return False
         return window.signal.picture is not None and not self.session.fetcher.busy("frame")
+
+    def _is_previewed(self) -> bool:
+        return self.session.state.node is not None and self.session.state.node.is_preview
 
     def _is_logarithmic(self) -> bool:
         picture = self.window.signal.picture

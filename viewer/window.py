@@ -10,6 +10,7 @@ from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 from viewer.contrast import automatic_levels
 from viewer.nodes import Kind
 from viewer.panels.banner import Banner
+from viewer.panels.boxes import palette
 from viewer.panels.calibrate import CalibratePanel
 from viewer.panels.histogram import ContrastPanel
 from viewer.panels.navigator import NavigatorPanel
@@ -17,6 +18,7 @@ from viewer.panels.signal import SignalPanel
 from viewer.panels.status import StatusBar
 from viewer.panels.toolbar import Toolbar
 from viewer.panels.tree import TreePanel
+from viewer.playground import Playground
 from viewer.readout import calibration_text, indices_text, place_text, signal_word
 from viewer.theme import DARK, LIGHT, THEMES, style_sheet
 
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
     from viewer.nodes import Node
     from viewer.picture import Levels
     from viewer.session import Session
-    from viewer.theme import Theme
     from viewer.view_state import ViewState
 
 FIGURES_MS = 250
@@ -53,6 +54,8 @@ class Window(QtWidgets.QMainWindow):
         self.tree, self.toolbar, self.banner = TreePanel(), Toolbar(), Banner()
         self.navigator, self.signal = NavigatorPanel(), SignalPanel()
         self.calibrate = CalibratePanel()
+        self.playground = Playground(session, self.signal, self.toolbar, self.tree)
+        self.parameters = self.playground.panel
         self.navigator_contrast = ContrastPanel("navigator")
         self.signal_contrast = ContrastPanel("signal")
         self.status = StatusBar(session.service.name)
@@ -78,9 +81,9 @@ class Window(QtWidgets.QMainWindow):
     def set_theme(self, name: str) -> None:
         """Take the colours of a theme, ``dark`` or ``light``."""
         self._theme = theme = THEMES[name]
-        self.setPalette(_palette(theme))
+        self.setPalette(palette(theme))
         self.setStyleSheet(style_sheet(theme))
-        for panel in (self.tree, self.navigator, self.signal, self.calibrate, self.status):
+        for panel in (self.tree, self.navigator, self.signal, self.calibrate, self.parameters, self.status):
             panel.set_theme(theme)
         self.navigator_contrast.set_theme(theme)
         self.signal_contrast.set_theme(theme)
@@ -115,6 +118,7 @@ class Window(QtWidgets.QMainWindow):
         left = QtWidgets.QVBoxLayout()
         left.setSpacing(8)
         left.addWidget(self.tree, 1)
+        left.addWidget(self.parameters)
         left.addWidget(self.navigator_contrast)
         left.addWidget(self.signal_contrast)
         column = QtWidgets.QWidget()
@@ -208,7 +212,8 @@ class Window(QtWidgets.QMainWindow):
 
     def _listen_to_keys(self) -> None:
         keys = {
-            "Space": self.session.toggle,
+            "Space": self.playground.toggle,
+            "Ctrl+P": self.toolbar.play.click,
             "L": self.toolbar.next_scale,
             "A": self._auto_levels,
             "F": self._fit,
@@ -372,24 +377,3 @@ class Window(QtWidgets.QMainWindow):
 
     def _show_figures(self) -> None:
         self.status.show_figures(self.session.figures())
-
-
-def _palette(theme: Theme) -> QtGui.QPalette:
-    """Colours of what no style sheet reaches: frames of pop-ups, placeholder texts."""
-    role, palette = QtGui.QPalette.ColorRole, QtGui.QPalette()
-    colours = {
-        role.Window: theme.panel,
-        role.Base: theme.panel,
-        role.Button: theme.field,
-        role.ToolTipBase: theme.panel,
-        role.WindowText: theme.text,
-        role.Text: theme.text,
-        role.ButtonText: theme.text,
-        role.ToolTipText: theme.text,
-        role.PlaceholderText: theme.dim,
-        role.Highlight: theme.selected,
-        role.HighlightedText: theme.text,
-    }
-    for which, colour in colours.items():
-        palette.setColor(which, QtGui.QColor(colour))
-    return palette

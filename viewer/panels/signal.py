@@ -32,7 +32,9 @@ class SignalPanel(Panel):
 
     def __init__(self) -> None:
         super().__init__()
-        self.title = Title()
+        self.title, self.badge = Title(), QtWidgets.QLabel("preview")
+        self.badge.setObjectName("badge")
+        self.badge.hide()
         self.image, self.curve = ImageView(), CurveView()
         self.message = QtWidgets.QLabel()
         self.message.setObjectName("canvasText")
@@ -41,7 +43,10 @@ class SignalPanel(Panel):
         self._stack = QtWidgets.QStackedWidget()
         for page in (self.image, self.curve, self.message):
             self._stack.addWidget(page)
-        self.column.addWidget(self.title)
+        top = QtWidgets.QHBoxLayout()
+        top.addWidget(self.title, 1)
+        top.addWidget(self.badge)
+        self.column.addLayout(top)
         self.column.addWidget(self._stack, 1)
         self.node: Node | None = None
         self.painted_at: tuple[int, ...] = ()
@@ -74,6 +79,7 @@ class SignalPanel(Panel):
             self.view.blank()  # nothing can be drawn of it, and what is there is of another node
         old, self.node = self.node, node
         view = self.view
+        self.badge.setVisible(node.is_preview)
         if node.error is not None:
             view.blank()
             return
@@ -156,7 +162,7 @@ class SignalPanel(Panel):
         """Title: which signal, which node, which position (of the frame that is painted)."""
         if self.node is None:
             return
-        details = [self.node.name]
+        details = [self.node.operations[-1] if self.node.is_preview else self.node.name]
         if self.node.kind is Kind.MAP:
             details += [indices_text(self._position), self._value_here()]
         else:

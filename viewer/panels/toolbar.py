@@ -15,6 +15,7 @@ from viewer.theme import COLORMAPS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+PLAY_TIP = "Choose an operation and try its parameters (Ctrl+P)"
 CALIBRATE_TIP = "Tell the shape of a stack, scales, units, beam energy… (Ctrl+K)"
 NAMES = {Scale.LINEAR: "Linear", Scale.SQRT: "Square root", Scale.LOG: "Log"}
 
@@ -27,6 +28,7 @@ class Toolbar(QtWidgets.QWidget):
     fit = QtCore.Signal()
     other_theme = QtCore.Signal()
     calibrate_asked = QtCore.Signal()
+    play_asked = QtCore.Signal()
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,6 +43,8 @@ class Toolbar(QtWidgets.QWidget):
         self.lock = _button("Lock levels", "Keep the levels while frames change", checkable=True)
         self.fit_button = _button("Fit", "Show all of it (F)")
         self.calibrate = _button("Calibrate…", CALIBRATE_TIP)
+        self.play = _button("Process…", PLAY_TIP)
+        self.play.setEnabled(False)
         self.theme_button = _button("Light", "Switch between dark and light")
         self._lay_out()
         for scale, button in self.scales.items():
@@ -49,6 +53,7 @@ class Toolbar(QtWidgets.QWidget):
         self.lock.clicked.connect(lambda checked: self._change(locked=checked))
         self.auto.clicked.connect(lambda _checked: self.automatic.emit())
         self.calibrate.clicked.connect(lambda _checked: self.calibrate_asked.emit())
+        self.play.clicked.connect(lambda _checked: self.play_asked.emit())
         self.fit_button.clicked.connect(lambda _checked: self.fit.emit())
         self.theme_button.clicked.connect(lambda _checked: self.other_theme.emit())
 
@@ -82,6 +87,10 @@ class Toolbar(QtWidgets.QWidget):
         self.calibrate.style().unpolish(self.calibrate)
         self.calibrate.style().polish(self.calibrate)
 
+    def show_play(self, possible: bool) -> None:
+        """Offer to make something of the node, where the service can."""
+        self.play.setEnabled(possible)
+
     def next_scale(self) -> None:
         """Go from linear to square root to logarithm, and round again."""
         if not self.auto.isEnabled():
@@ -102,6 +111,7 @@ class Toolbar(QtWidgets.QWidget):
         for widget in (self.colormaps, self.auto, self.lock, self.fit_button):
             row.addWidget(widget)
         row.addStretch(1)
+        row.addWidget(self.play)
         row.addWidget(self.calibrate)
         row.addWidget(self.theme_button)
 
