@@ -5,8 +5,6 @@ import pytest
 from conftest import KEY, encoded, serving
 from viewer_service import choose, opened, press, settle, shown
 
-pytest.importorskip("tiled_spyde.routes.derive")
-
 SCAN = encoded((3, 5, 12, 16))
 
 

@@ -59,6 +59,9 @@ class Playing(QtCore.QObject):
         self.source: Node | None = None
         self.changing: Node | None = None
         self._wanted: Trial | None = None
+        self._objected: Trial | None = (
+            None  # what could not be kept: that is still so when its preview has come
+        )
         self._shown: Node | None = None
         self._like: dict[str, Node] = {}  # what each operation made last of the source
         self._known: OrderedDict[tuple[Node, str], Node] = OrderedDict()
@@ -158,7 +161,7 @@ class Playing(QtCore.QObject):
         newest = answer.request == self._wanted
         if answer.node is not None:
             self._came(answer, answer.node)
-            if newest:
+            if newest and self._wanted is not self._objected:
                 self.accepted.emit()
         elif isinstance(answer.error, Busy) and newest:
             self._ask(answer.request, answer.error.retry_after)
@@ -249,7 +252,9 @@ class Playing(QtCore.QObject):
             session.choose(node)
             file = session.library.file_of(node.path)
             session.library.open(file.path if file is not None else node.tree)
-        elif isinstance(error, Overtaken):
+            return
+        self._objected = self._wanted
+        if isinstance(error, Overtaken):
             self.changing = error.node
             session.troubles.put(NOTICE, str(error))
             self.overtaken.emit(error.node)
@@ -264,7 +269,7 @@ class Playing(QtCore.QObject):
     def _forget(self) -> None:
         self._session.fetcher.drop(PREVIEW)
         self._rest.stop()
-        self.source = self.changing = self._wanted = self._shown = None
+        self.source = self.changing = self._wanted = self._objected = self._shown = None
         self._like.clear()
         self._moving.clear()
         self._known.clear()
