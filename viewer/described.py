@@ -11,7 +11,7 @@ import numpy as np
 from viewer.nodes import Axis, Entry, Indexing, Node, Sort
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 NO_ARRAY: Mapping[str, Any] = {"shape": [], "chunks": [], "data_type": {"kind": "u", "itemsize": 1}}
 
@@ -110,6 +110,8 @@ def node_from_json(path: tuple[str, ...], attributes: dict[str, Any]) -> Node | 
         parameters=tuple(json.dumps(step.get("parameters") or {}) for step in recipe),
         error=described.get("failure") or error,
         version=int(described.get("version") or 0),
+        progress=_progress(described.get("progress")),
+        inputs=tuple(_names_in(path[:-1], (described.get("inputs") or {}).values())),
     )
 
 
@@ -119,6 +121,19 @@ def _dtype(described: dict[str, Any]) -> tuple[np.dtype[Any], str | None]:
     if kind not in ("b", "i", "u", "f", "c"):
         return np.dtype("<u1"), "Its elements are records or text, which this viewer does not draw."
     return np.dtype(f"<{kind}{described['itemsize']}"), None
+
+
+def _names_in(tree: tuple[str, ...], inputs: Iterable[Any]) -> Iterator[str]:
+    """Yield the names of those nodes that are in a tree; they are told by name or by path."""
+    for told in map(str, inputs):
+        *above, name = told.strip("/").split("/")
+        if not above or tuple(above) == tree:
+            yield name
+
+
+def _progress(told: dict[str, Any] | None) -> tuple[int, int] | None:
+    """How many are done, of how many."""
+    return (int(told.get("done") or 0), int(told.get("of") or 0)) if told and told.get("of") else None
 
 
 def _axes(described: Sequence[dict[str, Any]], structure: dict[str, Any]) -> tuple[Axis, ...]:

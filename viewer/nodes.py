@@ -7,7 +7,7 @@ is the centre of its pixel.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -106,6 +106,11 @@ class Axis:
     values: tuple[float, ...] | None = None
 
     @property
+    def is_preview(self) -> bool:
+        """True for what is not kept."""
+        return self.name == PREVIEW
+
+    @property
     def calibrated(self) -> bool:
         """False where values are only pixel numbers."""
         return self.units is not None
@@ -143,6 +148,10 @@ class Node:
         Its recipe, step by step: the operation's name, and its parameters as JSON.
     version : int
         Number of the change that made it what it is: who changes it next says which one they know.
+    progress : tuple of int or None
+        How many positions are computed, of how many.
+    inputs : tuple of str
+        Nodes that its parameters name.
     """
 
     path: tuple[str, ...]
@@ -158,6 +167,8 @@ class Node:
     parameters: tuple[str, ...] = ()
     error: str | None = None
     version: int = 0
+    progress: tuple[int, int] | None = None
+    inputs: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -236,6 +247,11 @@ class Node:
         same = other is not None and other.path == self.path and other.key != self.key
         return same and not self.is_preview
 
+    def looks_like(self, other: Node) -> bool:
+        """Return True where nothing that is shown in pictures tells them apart."""
+        how = {"state": other.state, "version": other.version, "progress": other.progress}
+        return self == other or replace(self, **how) == other  # type: ignore[arg-type]
+
     @property
     def family(self) -> tuple[object, ...]:
         """What shares one contrast: nodes of a tree made by the same operations, whatever their parameters."""
@@ -254,6 +270,24 @@ class Tree:
     def node(self, name: str) -> Node | None:
         """Return the node called `name`, or None."""
         return next((node for node in self.nodes if node.name == name), None)
+
+    def like(self, node: Node) -> Node | None:
+        """Return a node with the same key and recipe: the same bytes, under the name it has now."""
+        recipe = (node.key, node.operations, node.parameters)
+        alike = (n for n in self.nodes if node.key and (n.key, n.operations, n.parameters) == recipe)
+        return next(alike, None)
+
+    def made_from(self, name: str) -> tuple[str, ...]:
+        """Return the names of all that is made from a node, as parent or as a parameter, directly or not."""
+        found: dict[str, None] = {}
+        sought = [name]
+        while sought:
+            one = sought.pop()
+            more = [other.name for other in self.nodes if one == other.parent or one in other.inputs]
+            more = [other for other in more if other not in found and other != name]
+            found |= dict.fromkeys(more)
+            sought += more
+        return tuple(found)
 
     def navigator_of(self, node: Node) -> Node | None:
         """Find the map to point into for a node: over its own scan where there is one, else the tree's.

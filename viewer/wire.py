@@ -105,6 +105,7 @@ class Service:
             trust_env=parts.hostname not in LOOPBACK,
             verify=httpx.create_ssl_context(),  # once: reading the certificates takes 20 ms
         )
+        self.client = make  # what is followed for hours has its own
         self._client = make(limits=httpx.Limits(max_connections=32, keepalive_expiry=30))
         self._connections = Connections(make)
 
@@ -178,9 +179,9 @@ class Service:
         headers = {"Accept-Encoding": "identity"}
         if call.priority:
             headers["Priority"] = call.priority
-        with self._reaching():
+        with self.reaching():
             answer = self._connections.get(url, headers, call)
-        self._check(answer, writing=False)
+        self.check(answer, writing=False)
         return answer
 
     def top(self) -> tuple[str, Indexing]:
@@ -271,7 +272,7 @@ class Service:
         body = {"parent": parent, "operation": operation, "parameters": dict(parameters)}
         if name is not None:
             body["name"] = name
-        answer = self._send("POST", f"/api/v1/nodes/{quoted(tree)}", json=body)
+        answer = self.send("POST", f"/api/v1/nodes/{quoted(tree)}", json=body)
         made = httpx.URL(answer.headers.get("Location", "")).path.rstrip("/").rpartition("/")[2] or name
         if not made:
             raise Garbled("The service made a node but does not say where it is.")
@@ -286,14 +287,14 @@ class Service:
             Somebody did; the error has the node as it is now.
         """
         body = {"operation": operation, "parameters": dict(parameters)}
-        with self._reaching():
+        with self.reaching():
             answer = self._client.patch(
                 f"/api/v1/nodes/{quoted(known.path)}", json=body, headers={"If-Match": f'"{known.version}"'}
             )
         if answer.status_code == PRECONDITION_FAILED:
             now = node_from_json(known.path, answer.json()["data"]["attributes"])
             raise Overtaken(str(answer.json()["detail"]), now or known)
-        self._check(answer, writing=True)
+        self.check(answer, writing=True)
         return self.node((*known.tree, answer.json()["data"]["id"]))
 
     def why_not_create(self, tree: tuple[str, ...]) -> str:
@@ -302,7 +303,7 @@ class Service:
         Asked with an empty wish, which the service refuses as such only to those who may make nodes.
         """
         try:
-            self._send("POST", f"/api/v1/nodes/{quoted(tree)}", json={})
+            self.send("POST", f"/api/v1/nodes/{quoted(tree)}", json={})
         except Forbidden as error:
             return str(error)
         except Refused as error:
@@ -326,20 +327,20 @@ class Service:
 
     def _json(self, method: str, url: str) -> dict[str, Any]:
         try:
-            answer: dict[str, Any] = self._send(method, url).json()
+            answer: dict[str, Any] = self.send(method, url).json()
         except ValueError as error:
             raise Garbled(f"{self.url} is not a tiled-spyde service: it answers without JSON.") from error
         return answer
 
-    def _send(self, method: str, url: str, **content: Any) -> httpx.Response:
+    def send(self, method: str, url: str, **content: Any) -> httpx.Response:
         """Send one request; anything but success is raised."""
-        with self._reaching():
+        with self.reaching():
             answer = self._client.request(method, url, **content)
-        self._check(answer, writing=method != "GET")
+        self.check(answer, writing=method != "GET")
         return answer
 
     @contextmanager
-    def _reaching(self) -> Iterator[None]:
+    def reaching(self) -> Iterator[None]:
         """Say what the transport complains of as a person would."""
         try:
             yield
@@ -348,7 +349,8 @@ class Service:
         except (httpx.HTTPError, OSError, RuntimeError) as error:
             raise Unreachable(f"{self.name} cannot be reached: {_reason(error)}.") from error
 
-    def _check(self, answer: httpx.Response, writing: bool) -> None:
+    def check(self, answer: httpx.Response, writing: bool) -> None:
+        """Raise what a status means, unless it is success."""
         if not answer.is_success:
             raise refusal(answer, self.name, writing)
 
