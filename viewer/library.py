@@ -53,12 +53,14 @@ class Library(QtCore.QObject):
     opened = QtCore.Signal(object, object)  # Entry, tuple of Tree: the file as it is now
     indexing = QtCore.Signal(object)  # Indexing
     found = QtCore.Signal(str, object)  # text, set of paths
+    looked = QtCore.Signal()  # all is listed that there was when it began to look
 
     def __init__(self, service: Service, fetcher: Fetcher, pulse_ms: int = PULSE_MS) -> None:
         super().__init__()
         self.entries: dict[Path, dict[Path, Entry]] = {}
         self.trees: dict[Path, tuple[Tree, ...]] = {}
         self.watched: Path | None = None
+        self.told: Callable[[], bool] = lambda: False  # whether somebody tells when the watched file changes
         self._service, self._fetcher = service, fetcher
         self._walk: Walk | None = None
         self._walk_began = 0.0
@@ -93,6 +95,13 @@ class Library(QtCore.QObject):
         """Return a node as it was listed last."""
         tree = self.tree(path[:-1])
         return tree.node(path[-1]) if tree else None
+
+    def now(self, node: Node) -> Node | None:
+        """Return what became of a node: under its name, or under another one with the same key."""
+        if node.is_preview:
+            return node  # it is not listed, and cannot become another one
+        tree = self.tree(node.tree)
+        return self.find(node.path) or (tree.like(node) if tree is not None else None)
 
     def tree(self, path: Path) -> Tree | None:
         """Return a tree as it was listed last."""
@@ -167,7 +176,7 @@ class Library(QtCore.QObject):
         now = monotonic()
         if now >= (self._due if self._mark == self._walked_mark else self._due_if_changed):
             self._begin()
-        if self.watched is not None and now >= self._watch_due:
+        if self.watched is not None and now >= self._watch_due and not self.told():
             self._visible.setdefault(self.watched)
         self._open_next()
 
@@ -186,6 +195,7 @@ class Library(QtCore.QObject):
         took = now - self._walk_began
         calm = CALM_PULSES * self._timer.interval() / 1000
         self._due, self._due_if_changed = now + max(calm, REST * took), now + REST_CHANGED * took
+        self.looked.emit()
 
     def _page_came(self, page: Any, error: ServiceError | None) -> None:
         if self._walk is None:
