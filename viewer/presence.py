@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 ABOUT = "about"
 # Whose trouble a person reads first.
 SERVICE, FRAME, DETAIL, NAVIGATOR, NOTICE = "service", "frame", "detail", "navigator", "notice"
+# What is painted beside these says itself what it misses; its views are called so, and by a number.
+BESIDE = "beside"
 PICTURES = (FRAME, DETAIL, NAVIGATOR)
 URGENCY = (SERVICE, *PICTURES, NOTICE)
 

@@ -1,0 +1,129 @@
+"""Pictures of several nodes at one position: which belong together, what lies between them. Pure: no Qt."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from viewer.nodes import Kind
+from viewer.picture import prepare
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from viewer.lanes import Answer
+    from viewer.nodes import Axis, Node
+    from viewer.picture import Levels, Picture
+
+LETTERS = "ABCDEF"
+MOST = len(LETTERS)
+# Answers of so many positions back may still be the newest of a slow node.
+MOST_ROUNDS = 64
+
+
+class Rounds:
+    """Which pictures of which position have come; they are painted together.
+
+    Parameters
+    ----------
+    members : int
+        How many pictures make a set.
+    """
+
+    def __init__(self, members: int) -> None:
+        self._members = members
+        self._number = 0
+        self._came: dict[int, dict[int, Answer | None]] = {}
+        self.painted = [0] * members
+
+    def begin(self) -> int:
+        """Return the number of a new position."""
+        self._number += 1
+        self._came[self._number] = {}
+        for old in [number for number in self._came if number <= self._number - MOST_ROUNDS]:
+            del self._came[old]
+        return self._number
+
+    @property
+    def waiting(self) -> bool:
+        """True where something has come that is not painted."""
+        return any(number > self.painted[which] for number, came in self._came.items() for which in came)
+
+    def came(self, which: int, number: int, answer: Answer | None) -> dict[int, Answer | None]:
+        """Note an answer, None for one that failed; returns the set that it completes, or nothing."""
+        if number not in self._came:
+            return {}
+        self._came[number][which] = answer
+        if len(self._came[number]) < self._members:
+            return {}
+        whole = self._came[number]
+        self.painted = [max(number, painted) for painted in self.painted]
+        for old in [older for older in self._came if older < number]:
+            del self._came[old]
+        return dict(whole)
+
+    def due(self) -> dict[int, Answer | None]:
+        """Return the newest of each that has waited for the others; they count as painted."""
+        newest: dict[int, Answer | None] = {}
+        for number in sorted(self._came):
+            for which, answer in self._came[number].items():
+                if number > self.painted[which]:
+                    newest[which], self.painted[which] = answer, number
+        return newest
+
+    def is_older(self, which: int) -> bool:
+        """Return True where what is painted is of an older position than the newest of the others."""
+        return self.painted[which] < max(self.painted)
+
+
+def why_no_difference(a: Node, b: Node) -> str:
+    """Return why two nodes cannot be subtracted pixel by pixel; empty where they can."""
+    if a.error is not None or b.error is not None:
+        return f"{(a if a.error is not None else b).name} is failed"
+    if a.kind is not b.kind:
+        return f"one is {_article(a.kind)}, the other {_article(b.kind)}"
+    if a.colour_axes or b.colour_axes:
+        return "pictures in their own colours have no difference"
+    shapes = [" × ".join(str(axis.size) for axis in node.shown_axes) for node in (a, b)]
+    if shapes[0] != shapes[1]:
+        return f"shapes differ: {shapes[0]} and {shapes[1]}"
+    for one, other in zip(a.shown_axes, b.shown_axes, strict=True):
+        if why := _axes_differ(one, other):
+            return why
+    return ""
+
+
+def _axes_differ(one: Axis, other: Axis) -> str:
+    """Return how two axes of equal size differ; half a pixel at either end is a difference."""
+    if one.units != other.units:
+        return f"axes differ: {one.name} is in {one.units or 'px'} and in {other.units or 'px'}"
+    ends = [(axis.value(0), axis.value(axis.size - 1)) for axis in (one, other)]
+    pixel = abs(ends[0][1] - ends[0][0]) / max(1, one.size - 1) or 1.0
+    for here, there in zip(*ends, strict=True):
+        if abs(here - there) > pixel / 2:
+            return f"axes differ: {one.name} goes from {ends[0][0]:.4g} and from {ends[1][0]:.4g}"
+    return ""
+
+
+def _article(kind: Kind) -> str:
+    return {Kind.IMAGE: "an image", Kind.CURVE: "a curve", Kind.MAP: "a map"}[kind]
+
+
+def difference(a: NDArray[Any], b: NDArray[Any]) -> Picture:
+    """Return `b` − `a` in float32, ready for painting: unsigned counts do not wrap round."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        return prepare(np.subtract(b, a, dtype=np.float32, casting="unsafe"))
+
+
+def centred(levels: Levels) -> Levels:
+    """Levels as far below zero as above."""
+    most = max(abs(levels[0]), abs(levels[1])) or 1.0
+    return -most, most
+
+
+def shared_levels(levels: Sequence[Levels]) -> Levels:
+    """Return levels that hold all of these, of which there is one at least."""
+    return min(low for low, _ in levels), max(high for _, high in levels)
