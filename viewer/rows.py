@@ -110,10 +110,18 @@ def _node_rows(below: dict[str | None, list[Node]], parent: str | None) -> tuple
 
 def _node_row(node: Node, children: tuple[Row, ...]) -> Row:
     failed = node.error is not None
-    detail = "failed" if failed else shape_text(node)
+    detail = "failed" if failed else _done(node) or shape_text(node)
     return Row(node.path, node.name, detail, description(node), _mark(node), node.path, node.tree,
                faint=failed, changeable=node.parent is not None and node.name != NAVIGATOR,
                children=children)  # fmt: skip
+
+
+def _done(node: Node) -> str:
+    """How far a node is that is being computed."""
+    if node.state != "computing" or node.progress is None:
+        return ""
+    done, of = node.progress
+    return f"{100 * done // of} %"
 
 
 def _mark(node: Node) -> tuple[str, bool]:

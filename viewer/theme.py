@@ -148,6 +148,7 @@ QComboBox QAbstractItemView {{ background: {t.panel}; color: {t.text}; border: 1
 QLineEdit {{ background: {t.field}; color: {t.text}; border: 1px solid {t.border}; border-radius: 4px;
     padding: 3px 6px; min-height: 18px; selection-background-color: {t.accent};
     selection-color: {t.window}; }}
+QLineEdit#name {{ padding: 0 2px; min-height: 0; border-radius: 2px; }}
 QDoubleSpinBox {{ background: {t.field}; color: {t.text}; border: 1px solid {t.border}; border-radius: 4px;
     padding: 3px 5px; min-height: 18px; selection-background-color: {t.accent};
     selection-color: {t.window}; }}

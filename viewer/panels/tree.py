@@ -15,13 +15,15 @@ from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
 from viewer.nodes import Sort
 from viewer.panels.boxes import Panel, heading
-from viewer.panels.branches import BranchTree, dot
+from viewer.panels.branches import RIGHT, BranchTree, dot, offer
 from viewer.panels.finder import Finder
+from viewer.panels.naming import NameDelegate
+from viewer.panels.notice import Notice
 from viewer.rows import matching, reading_order, row_of
 from viewer.theme import DARK
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from viewer.nodes import Entry, Tree
     from viewer.rows import Row
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
 
     Path = tuple[str, ...]
 
-RIGHT = QtCore.Qt.AlignmentFlag.AlignRight | QtCore.Qt.AlignmentFlag.AlignVCenter
 PATH = QtCore.Qt.ItemDataRole.UserRole
 # Rows are drawn for this long, then whatever a person did comes first.
 SLOT_SECONDS = 0.003
@@ -51,6 +52,8 @@ class TreePanel(Panel):
     searched = QtCore.Signal(str)
     calibrate_asked = QtCore.Signal(object)  # path of a tree
     make_asked, change_asked = QtCore.Signal(object), QtCore.Signal(object)  # path of a node
+    marked = QtCore.Signal(object)  # path of a node, by Ctrl+click
+    menu_opened = QtCore.Signal(object, object)  # QMenu, Row: who can do something with it adds it
 
     def __init__(self) -> None:
         super().__init__(spacing=4)
@@ -68,7 +71,9 @@ class TreePanel(Panel):
         self._dots: dict[tuple[str, bool], QtGui.QIcon] = {}
         self._work: deque[Iterator[None]] = deque()
         self.finder = Finder()
-        self.list = BranchTree()
+        self.list, self.notice = BranchTree(), Notice()
+        self.names = NameDelegate(PATH)
+        self._letters: dict[Path, str] = {}
         self._lay_out()
         self._drawing = QtCore.QTimer(self, interval=0)
         self._drawing.timeout.connect(self._draw_some)
@@ -111,6 +116,28 @@ class TreePanel(Panel):
             self.list.setCurrentItem(item)
             self.list.blockSignals(blocked)
             self.list.viewport().update()
+
+    @property
+    def current(self) -> Path | None:
+        """Path of what is highlighted."""
+        item = self.list.currentItem()
+        return item.data(0, PATH) if item is not None else None
+
+    def row(self, path: Path) -> Row | None:
+        """Return what is listed for a path."""
+        return self._rows.get(self.items[path].data(0, PATH)) if path in self.items else None
+
+    def edit_name(self, path: Path) -> None:
+        """Let the person type over the name of a row."""
+        if (item := self.items.get(path)) is not None:
+            item.setFlags(item.flags() | QtCore.Qt.ItemFlag.ItemIsEditable)
+            self.list.editItem(item, 0)
+
+    def show_letters(self, letters: dict[Path, str]) -> None:
+        """Write letters beside nodes that are compared."""
+        marked, self._letters = {*letters, *self._letters}, letters
+        for item in [self.items[path] for path in marked if path in self.items]:
+            self._dress(item, self._rows[item.data(0, PATH)])
 
     def show_found(self, text: str, found: frozenset[Path]) -> None:
         """Show what the service found for the text that is looked for."""
@@ -201,6 +228,8 @@ class TreePanel(Panel):
         item = self.items.get(path)
         if item is None:
             return
+        for child in self._rows[item.data(0, PATH)].children:  # their paths need not begin alike
+            self._take(child.path)
         blocked = self.list.blockSignals(True)  # Qt makes a neighbour current: nobody has asked to see that
         (item.parent() or self.list.invisibleRootItem()).removeChild(item)
         if self._shown[: len(path)] == path:
@@ -220,10 +249,11 @@ class TreePanel(Panel):
         """Give an item the texts and colours of its row."""
         item.setData(0, PATH, row.path)
         item.setText(0, row.text)
-        item.setText(1, row.detail)
+        letter = self._letters.get(row.node or ())
+        item.setText(1, f"{letter}   {row.detail}" if letter else row.detail)
         item.setToolTip(0, row.tip)
         item.setTextAlignment(1, RIGHT)
-        item.setForeground(1, QtGui.QColor(self._theme.dim))
+        item.setForeground(1, QtGui.QColor(self._theme.accent if letter else self._theme.dim))
         if row.bold or row.faint:
             font = item.font(0)
             font.setBold(row.bold)
@@ -283,14 +313,8 @@ class TreePanel(Panel):
     def _count(self) -> None:
         files = sum(entry.sort is not Sort.FOLDER for entry in self._entries.values())
         matches = self._matches
-        named = (
-            None
-            if matches is None
-            else sum(
-                path in matches for path, entry in self._entries.items() if entry.sort is not Sort.FOLDER
-            )
-        )
-        self.finder.show_count(files, named)
+        named = [path for path, entry in self._entries.items() if entry.sort is not Sort.FOLDER]
+        self.finder.show_count(files, None if matches is None else len(matches.intersection(named)))
 
     # What a person does
 
@@ -300,6 +324,7 @@ class TreePanel(Panel):
         self.list.currentItemChanged.connect(lambda *_: self._arrival.start())
         self.list.verticalScrollBar().valueChanged.connect(lambda _value: self._pause.start())
         self.list.itemExpanded.connect(lambda _item: self._pause.start())
+        self.list.marked.connect(self._mark_item)
         self.list.customContextMenuRequested.connect(self._show_menu)
         self.finder.changed.connect(self._look_for)
         self.finder.left.connect(self._enter_list)
@@ -329,6 +354,11 @@ class TreePanel(Panel):
         else:
             signal.emit(row.path)
 
+    def _mark_item(self, item: QtWidgets.QTreeWidgetItem) -> None:
+        row = self._rows.get(item.data(0, PATH))
+        if row is not None and row.node is not None:
+            self.marked.emit(row.node)
+
     def _show_menu(self, place: QtCore.QPoint) -> None:
         """Offer what can be done to a tree."""
         item = self.list.itemAt(place)
@@ -337,9 +367,10 @@ class TreePanel(Panel):
             menu, node = QtWidgets.QMenu(self), row.node
             fixed = "" if row.changeable else "It is as the file has it."
             if node is not None:
-                _offer(menu, "New node from this…", lambda: self.make_asked.emit(node))
-                _offer(menu, "Change parameters…", lambda: self.change_asked.emit(node), fixed)
-            _offer(menu, "Calibrate…", lambda: self.calibrate_asked.emit(row.tree), self.why_not_calibrate)
+                offer(menu, "New node from this…", lambda: self.make_asked.emit(node))
+                offer(menu, "Change parameters…", lambda: self.change_asked.emit(node), fixed)
+            offer(menu, "Calibrate…", lambda: self.calibrate_asked.emit(row.tree), self.why_not_calibrate)
+            self.menu_opened.emit(menu, row)
             menu.setToolTipsVisible(True)
             menu.popup(self.list.viewport().mapToGlobal(place))
 
@@ -355,22 +386,7 @@ class TreePanel(Panel):
         self.seen.emit(seen)
 
     def _lay_out(self) -> None:
-        rows = self.list
-        rows.setObjectName("nodes")
-        rows.setHeaderLabels(["Node", "Shape"])
-        rows.setIndentation(14)
-        rows.setUniformRowHeights(True)
-        rows.setIconSize(QtCore.QSize(10, 10))
-        rows.setTextElideMode(QtCore.Qt.TextElideMode.ElideMiddle)
-        rows.setContextMenuPolicy(QtCore.Qt.ContextMenuPolicy.CustomContextMenu)
-        header = rows.header()
-        header.setStretchLastSection(False)
-        rows.headerItem().setTextAlignment(1, RIGHT)
-        header.setMinimumSectionSize(48)
-        # Fixed: fitting it to its contents would read every row again for every new one.
-        header.setSectionResizeMode(0, QtWidgets.QHeaderView.ResizeMode.Stretch)
-        header.setSectionResizeMode(1, QtWidgets.QHeaderView.ResizeMode.Fixed)
-        header.resizeSection(1, 116)
+        self.list.setItemDelegateForColumn(0, self.names)
         hint = QtWidgets.QLabel("Space: previous node")
         hint.setObjectName("hint")
         row = QtWidgets.QHBoxLayout()
@@ -379,12 +395,5 @@ class TreePanel(Panel):
         row.addWidget(hint)
         self.column.addLayout(row)
         self.column.addWidget(self.finder)
-        self.column.addWidget(rows, 1)
-
-
-def _offer(menu: QtWidgets.QMenu, text: str, then: Callable[[], None], why_not: str = "") -> None:
-    """Add what can be done to a menu, or why it cannot."""
-    action = menu.addAction(text)
-    action.triggered.connect(then)
-    action.setEnabled(not why_not)
-    action.setToolTip(why_not)
+        self.column.addWidget(self.list, 1)
+        self.column.addWidget(self.notice)
