@@ -128,7 +128,8 @@ def deriving() -> StandIn:
     @routes.patch("/nodes/{path:path}")
     def change(path: str, body: dict, request: Request):
         name = path.rpartition("/")[2]
-        now = workshop.nodes[name]
+        if (now := workshop.nodes.get(name)) is None:
+            raise HTTPException(422, f"{name} is the tree's own.")
         workshop.asked.append(("change", {**body, "if_match": request.headers.get("if-match")}))
         if request.headers.get("if-match") != f'"{now["version"]}"':
             data = {"id": name, "attributes": attributes(workshop.scan._mapping[name])}

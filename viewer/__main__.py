@@ -20,7 +20,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         prog="tiled-spyde-viewer", description="Look at a tiled-spyde service: scans, patterns, spectra."
     )
     parser.add_argument(
-        "url", metavar="URL", help="for example http://localhost:8000 (?api_key=… is understood)"
+        "url",
+        metavar="URL",
+        help="for example http://localhost:8000 (?api_key=… and copied links are understood)",
     )
     parser.add_argument("--api-key", metavar="KEY", help="also read from TILED_API_KEY")
     parser.add_argument("--theme", choices=("dark", "light"), default="dark")
@@ -49,7 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from viewer.wire import Service
 
     try:
-        service = Service(options.url, options.api_key or os.environ.get("TILED_API_KEY"))
+        url, _, fragment = options.url.partition("#")
+        service = Service(url, options.api_key or os.environ.get("TILED_API_KEY"))
     except ValueError as error:
         print(f"tiled-spyde-viewer: {error}", file=sys.stderr)
         return 1
@@ -60,6 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # What is there now stays: without it, tidying up all of it again and again stalls the window for 30 ms.
     gc.collect()
     gc.freeze()
+    if fragment:
+        window.linking.open(fragment)
     window.session.start()
     if options.tour is None:
         return int(application.exec())

@@ -19,7 +19,7 @@ from viewer.figures import Meter
 from viewer.library import LIBRARY, PULSE_MS, Library
 from viewer.maker import MAKER, Maker
 from viewer.nodes import PREVIEW, Kind, Sort
-from viewer.presence import DETAIL, FRAME, NAVIGATOR, NOTICE, PICTURES, Presence, Troubles
+from viewer.presence import BESIDE, DETAIL, FRAME, NAVIGATOR, NOTICE, PICTURES, Presence, Troubles
 from viewer.travel import Travel
 from viewer.view_state import (
     Places,
@@ -347,13 +347,13 @@ class Session(QtCore.QObject):
 
     def _list_again(self, shown: Node) -> None:
         """Go on with the shown node as it is now."""
-        node, relisted_for = self.find(shown.path), self._relisted_for
+        node, relisted_for = self.library.now(shown), self._relisted_for
         self._relisted_for = None
         if shown.is_preview:
             self.relisted.emit(relisted_for is not None or self._reload)
         elif node is None:
             self._miss(shown)
-        elif node != shown or self._reload or self._navigator_of(node) != self._navigator:
+        elif not node.looks_like(shown) or self._reload or self._navigator_of(node) != self._navigator:
             self.choose(node)
             if node.key != shown.key and node.error is None:
                 changed = "/".join(node.tree)
@@ -370,7 +370,8 @@ class Session(QtCore.QObject):
     def _failed(self, answer: Answer, error: ServiceError) -> None:
         """Do what each kind of error of a service that is there asks for."""
         view = answer.view
-        if view == PREVIEW or (view in (LIBRARY, MAKER) and not isinstance(error, Garbled)):
+        aside = view == PREVIEW or view.startswith(BESIDE)
+        if aside or (view in (LIBRARY, MAKER) and not isinstance(error, Garbled)):
             return  # they say themselves what of their questions failed
         if isinstance(error, Gone) and self._relisted_for is None:
             self._relisted_for = str(error)

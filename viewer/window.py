@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING
 
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
+from viewer.comparing import Comparing
 from viewer.contrast import automatic_levels
+from viewer.editing import Editing
+from viewer.events import Follower
+from viewer.linking import Linking
 from viewer.nodes import Kind
 from viewer.panels.banner import Banner
 from viewer.panels.boxes import palette
@@ -18,6 +22,7 @@ from viewer.panels.signal import SignalPanel
 from viewer.panels.status import StatusBar
 from viewer.panels.toolbar import Toolbar
 from viewer.panels.tree import TreePanel
+from viewer.pinning import Pinning
 from viewer.playground import Playground
 from viewer.readout import calibration_text, indices_text, place_text, signal_word
 from viewer.theme import DARK, LIGHT, THEMES, style_sheet
@@ -56,13 +61,17 @@ class Window(QtWidgets.QMainWindow):
         self.calibrate = CalibratePanel()
         self.playground = Playground(session, self.signal, self.toolbar, self.tree)
         self.parameters = self.playground.panel
-        self.navigator_contrast = ContrastPanel("navigator")
-        self.signal_contrast = ContrastPanel("signal")
+        self.comparing = Comparing(session, self.signal, self.tree, self.toolbar)
+        self.pinning = Pinning(session, self.navigator, self.toolbar)
+        self.linking = Linking(session, self.signal, self.toolbar, self.comparing, self.pinning)
+        self.editing, self.follower = Editing(session, self.tree), Follower(session)
+        contrasts = ContrastPanel("navigator"), ContrastPanel("signal")
+        self.navigator_contrast, self.signal_contrast = contrasts
         self.status = StatusBar(session.service.name)
         self._levels: Levels = (0.0, 1.0)
-        self._navigator_levels: Levels = (0.0, 1.0)
-        self._navigator_by_hand = False
+        self._navigator_levels, self._navigator_by_hand = self._levels, False
         self._histogram_of: Node | None = None
+        self._beside = (self.comparing.panel, self.pinning.panel, self.parameters, *contrasts)
         self._lay_out()
         self._listen_to_session()
         self._listen_to_panels()
@@ -83,10 +92,8 @@ class Window(QtWidgets.QMainWindow):
         self._theme = theme = THEMES[name]
         self.setPalette(palette(theme))
         self.setStyleSheet(style_sheet(theme))
-        for panel in (self.tree, self.navigator, self.signal, self.calibrate, self.parameters, self.status):
+        for panel in (self.tree, self.navigator, self.signal, self.calibrate, self.status, *self._beside):
             panel.set_theme(theme)
-        self.navigator_contrast.set_theme(theme)
-        self.signal_contrast.set_theme(theme)
         self.toolbar.theme_button.setText("Light" if theme is DARK else "Dark")
         self._show_position(self.session.state)
 
@@ -95,7 +102,8 @@ class Window(QtWidgets.QMainWindow):
         self.hide()  # at once, even where a worker waits for a service that hangs
         self._figures_timer.stop()
         self._histogram_timer.stop()
-        self.session.close()
+        for part in (self.follower, self.comparing, self.session):
+            part.close()
         super().closeEvent(event)
 
     def changeEvent(self, event: QtCore.QEvent) -> None:  # noqa: N802 (Qt)
@@ -112,6 +120,12 @@ class Window(QtWidgets.QMainWindow):
         else:
             self.signal.view.keyPressEvent(event)
 
+    def keyReleaseEvent(self, event: QtGui.QKeyEvent) -> None:  # noqa: N802 (Qt)
+        """B is shown for as long as the space bar is held."""
+        if event.key() == QtCore.Qt.Key.Key_Space and not event.isAutoRepeat():
+            self.comparing.release()
+        super().keyReleaseEvent(event)
+
     # Laying out
 
     def _lay_out(self) -> None:
@@ -127,7 +141,7 @@ class Window(QtWidgets.QMainWindow):
         column.setMinimumWidth(LEFT_LEAST)  # less, and names are but dots
         self.pictures = QtWidgets.QSplitter(QtCore.Qt.Orientation.Horizontal)
         self.pictures.addWidget(self.navigator)
-        self.pictures.addWidget(self.signal)
+        self.pictures.addWidget(self.comparing.stack)
         self.pictures.setSizes([450, 600])
         self.pictures.setChildrenCollapsible(False)
         right = QtWidgets.QVBoxLayout()
@@ -138,7 +152,8 @@ class Window(QtWidgets.QMainWindow):
         beside = QtWidgets.QHBoxLayout()
         beside.setSpacing(8)
         beside.addWidget(self.pictures, 1)
-        beside.addWidget(self.calibrate)
+        for panel in (self.pinning.panel, self.calibrate):
+            beside.addWidget(panel)
         right.addLayout(beside, 1)
         rest = QtWidgets.QWidget()
         rest.setLayout(right)
@@ -171,7 +186,8 @@ class Window(QtWidgets.QMainWindow):
         library.opened.connect(self.tree.show_file)
         library.indexing.connect(self.tree.finder.show_indexing)
         library.found.connect(self.tree.show_found)
-        session.chosen.connect(self._show_node)
+        for chosen in (self.linking.prepare, self._show_node, self.linking.place):
+            session.chosen.connect(chosen)
         session.moved.connect(self._show_position)
         session.framed.connect(self._paint_frame)
         session.detailed.connect(self.signal.paint_detail)
@@ -198,7 +214,7 @@ class Window(QtWidgets.QMainWindow):
         self.navigator.pointed.connect(session.move_to)
         self.signal.pointed.connect(self._point_on_map)
         self.signal.looked.connect(session.look)
-        for panel in (self.navigator, self.signal):
+        for panel in (self.navigator, self.signal, self.comparing.panel):
             panel.stepped.connect(self._step)
             panel.hovered.connect(self.status.show_mouse)
         self.toolbar.changed.connect(self._set_contrast)
@@ -207,16 +223,21 @@ class Window(QtWidgets.QMainWindow):
         self.toolbar.other_theme.connect(
             lambda: self.set_theme(LIGHT.name if self._theme is DARK else DARK.name)
         )
-        self.signal_contrast.histogram.dragged.connect(self._set_levels)
+        for part in (self, self.comparing, self.pinning):
+            self.signal_contrast.histogram.dragged.connect(part.set_levels)
         self.navigator_contrast.histogram.dragged.connect(self._set_navigator_levels)
 
     def _listen_to_keys(self) -> None:
         keys = {
-            "Space": self.playground.toggle,
+            "Space": lambda: self.comparing.hold(self.playground.toggle),
             "Ctrl+P": self.toolbar.play.click,
+            "C": self.comparing.toggle,
+            "D": self.comparing.subtract,
+            "P": self.pinning.pin,
+            "Ctrl+L": self.toolbar.link.click,
             "L": self.toolbar.next_scale,
             "A": self._auto_levels,
-            "F": self._fit,
+            "F": lambda: self.comparing.flicker(self._fit),
             "F5": self.session.try_again,
             "Ctrl+K": self.toolbar.calibrate.click,
             "Ctrl+F": self.tree.finder.box.setFocus,
@@ -276,7 +297,7 @@ class Window(QtWidgets.QMainWindow):
         self.signal_contrast.histogram.set_colormap(contrast.colormap)
         self.session.set_contrast(contrast)
 
-    def _set_levels(self, levels: Levels) -> None:
+    def set_levels(self, levels: Levels) -> None:
         """Levels chosen by hand are kept, and lock."""
         node = self.session.state.node
         if node is None:

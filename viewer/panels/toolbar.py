@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 PLAY_TIP = "Choose an operation and try its parameters (Ctrl+P)"
+COMPARE_TIP = "Show the nodes side by side that were chosen in the list with Ctrl+click (C)"
+LINK_TIP = "Copy a command that opens this very view (Ctrl+L)"
 CALIBRATE_TIP = "Tell the shape of a stack, scales, units, beam energy… (Ctrl+K)"
 NAMES = {Scale.LINEAR: "Linear", Scale.SQRT: "Square root", Scale.LOG: "Log"}
 
@@ -45,6 +47,8 @@ class Toolbar(QtWidgets.QWidget):
         self.calibrate = _button("Calibrate…", CALIBRATE_TIP)
         self.play = _button("Process…", PLAY_TIP)
         self.play.setEnabled(False)
+        self.compare = _button("Compare", COMPARE_TIP, checkable=True)
+        self.link = _button("Copy link", LINK_TIP)
         self.theme_button = _button("Light", "Switch between dark and light")
         self._lay_out()
         for scale, button in self.scales.items():
@@ -110,7 +114,9 @@ class Toolbar(QtWidgets.QWidget):
         row.addLayout(_joined(list(self.scales.values())))
         for widget in (self.colormaps, self.auto, self.lock, self.fit_button):
             row.addWidget(widget)
+        row.addWidget(self.compare)
         row.addStretch(1)
+        row.addWidget(self.link)
         row.addWidget(self.play)
         row.addWidget(self.calibrate)
         row.addWidget(self.theme_button)
