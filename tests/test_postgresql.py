@@ -229,9 +229,8 @@ def make_many(served):
 
 
 def test_a_full_disk_is_507_and_leaves_no_half_of_a_change(on_postgresql, tmp_path):
-    disk, data, name = tmp_path / "disk", tmp_path / "data", url(tmp_path).rpartition("/")[2]
-    for folder in (tmp_path, *tmp_path.parents[:3]):
-        folder.chmod(0o755) if folder.owner() == "root" and folder.name != "tmp" else None
+    data, name = tmp_path / "data", url(tmp_path).rpartition("/")[2]
+    disk = on_postgresql.folder / "disk"  # its user may not go into the folders of tests
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", disk]
     if subprocess.run(mount, capture_output=True, check=False).returncode:
@@ -263,6 +262,7 @@ def test_a_full_disk_is_507_and_leaves_no_half_of_a_change(on_postgresql, tmp_pa
         close_all()
         on_postgresql.do("postgres", f"DROP DATABASE {name} WITH (FORCE)", "DROP TABLESPACE small")
         subprocess.run(["umount", disk], check=True)
+        disk.rmdir()
 
 
 def test_one_that_is_only_starting_is_waited_for(on_postgresql, tmp_path):
