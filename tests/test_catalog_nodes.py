@@ -52,7 +52,7 @@ class TestNodes:
         assert contents(tmp_path) == before
 
     def test_parameters_of_a_megabyte_are_refused(self, catalogued, monkeypatch):
-        monkeypatch.setattr("tiled_spyde.tree.MAX_PARAMETERS", 5)
+        monkeypatch.setattr("tiled_spyde.node.MAX_PARAMETERS", 5)
         with pytest.raises(TooLarge, match="at most 5"):
             catalogued.add_node(PATH, **sigma(1))
         assert names(catalogued) == []

@@ -27,7 +27,7 @@ def apply(name, parameters, root=None, index=(1, 2)):
 @pytest.mark.parametrize(
     ("name", "parameters", "message"),
     [
-        ("nope", {}, r"There is no operation 'nope'. There are: bin, calibrate, crop"),
+        ("nope", {}, r"There is no operation 'nope'. There are: bin, calibrate, centre_by"),
         ("bin", {"x": 0}, r"bin: x: .*greater than or equal to 1.*got 0"),
         ("bin", {"x": 2.5}, r"bin: x: .*integer"),
         ("bin", {"x": "2"}, r"bin: x: .*integer"),

@@ -61,11 +61,11 @@ class TestWhatIsRemembered:
         tree = catalog.tree(PLACE)
         preview = held.derive(tree, "root", STEP)
         with pytest.raises(Gone, match="gone"):
-            held.recipe(tree, preview.key)
+            held.get(tree, preview.key)
         held.keep(preview)
-        assert held.recipe(tree, preview.key) == ("root", preview.recipe)
+        assert held.get(tree, preview.key) == preview
         with pytest.raises(NotFound, match="key"):
-            held.recipe(tree, "")
+            held.get(tree, "")
 
     def test_it_is_over_after_a_day(self, kept, monkeypatch):
         catalog, held = kept
@@ -73,13 +73,13 @@ class TestWhatIsRemembered:
         preview = held.derive(tree, "root", STEP)
         held.keep(preview)
         monkeypatch.setattr(time, "time", lambda: now + 86_000)
-        held.recipe(tree, preview.key)
+        held.get(tree, preview.key)
         held.keep(preview)  # and from then on another day
         monkeypatch.setattr(time, "time", lambda: now + 2 * 86_000)
-        held.recipe(tree, preview.key)
+        held.get(tree, preview.key)
         monkeypatch.setattr(time, "time", lambda: now + 3 * 86_400)
         with pytest.raises(Gone):
-            held.recipe(tree, preview.key)
+            held.get(tree, preview.key)
 
     def test_there_is_a_bound(self, kept, monkeypatch):
         catalog, _ = kept
@@ -100,7 +100,7 @@ class TestWhatIsRemembered:
         tree = catalog.tree(PLACE)
         first = held.derive(tree, "root", STEP)
         held.keep(first)
-        shown = tree.showing(*held.recipe(tree, first.key))
+        shown = tree.showing(first.node, held.get(tree, first.key).recipe)
         second = held.derive(shown, "preview", STEP)
         assert second.node == "root"
         assert second.key == held.derive(tree, "root", STEP * 2).key
@@ -137,12 +137,12 @@ class TestOtherProcesses:
         other_catalog = catalog_of(tmp_path / "state", tmp_path / "data")
         with previewing(tmp_path) as other:
             until(lambda: other.look_for([preview.key]) or other.knows(preview.place, preview.key), 10)
-            parent, recipe = other.recipe(other_catalog.tree(PLACE), preview.key)
-            assert (parent, recipe.key) == (node.id, preview.key)
-            assert recipe is not preview.recipe
+            found = other.get(other_catalog.tree(PLACE), preview.key)
+            assert (found.node, found.key) == (node.id, preview.key)
+            assert found.recipe is not preview.recipe
             # And it may go on from there.
             tree = other_catalog.tree(PLACE)
-            longer = other.derive(tree.showing(parent, recipe), "preview", STEP)
+            longer = other.derive(tree.showing(found.node, found.recipe), "preview", STEP)
             assert longer.key == held.derive(catalog.tree(PLACE), node.name, STEP * 2).key
 
     def test_a_slider_is_written_now_and_then_and_told_nobody(self, kept, tmp_path, monkeypatch):
@@ -175,19 +175,19 @@ class TestOtherProcesses:
             connection.exec_driver_sql("UPDATE nodes SET parameters = replace(parameters, '1.0', '2.0')")
         other = catalog_of(tmp_path / "state", tmp_path / "data")
         assert (
-            held.recipe(other.tree(PLACE), preview.key)[1].key == preview.key
+            held.get(other.tree(PLACE), preview.key).recipe.key == preview.key
         )  # here it is known what it was
         with previewing(tmp_path) as elsewhere:
             elsewhere.look_for([preview.key])
             with pytest.raises(Gone, match="changed"):
-                elsewhere.recipe(other.tree(PLACE), preview.key)
+                elsewhere.get(other.tree(PLACE), preview.key)
         with database(tmp_path / "state").writing() as connection:
             connection.exec_driver_sql("DELETE FROM nodes")
         other = catalog_of(tmp_path / "state", tmp_path / "data")
         with previewing(tmp_path) as elsewhere:
             elsewhere.look_for([preview.key])
             with pytest.raises(Gone, match="deleted"):
-                elsewhere.recipe(other.tree(PLACE), preview.key)
+                elsewhere.get(other.tree(PLACE), preview.key)
 
     @pytest.mark.parametrize(
         "steps", ["", "{}", "[1]", '[["sum"]]', '[["sum","["]]', '[["os.system","{}"]]', "[[1,2]]", "null"]
@@ -202,7 +202,7 @@ class TestOtherProcesses:
         with previewing(tmp_path) as other:
             other.look_for([preview.key])
             with pytest.raises(Gone):
-                other.recipe(catalog.tree(PLACE), preview.key)
+                other.get(catalog.tree(PLACE), preview.key)
 
     def test_the_table_is_bounded_in_time_and_size(self, each_database, tmp_path):
         rows = [records.StoredPreview("p", f"{i:032}", "root", 1000 + i, 100, "[]") for i in range(50)]
@@ -231,7 +231,7 @@ class TestWithoutADatabase:
             preview = held.derive(tree, "root", STEP)
             held.keep(preview)
             until(lambda: held._told)
-            assert held.recipe(tree, preview.key)[1] is preview.recipe
+            assert held.get(tree, preview.key).recipe is preview.recipe
         until(lambda: stored(tmp_path))  # it is written as soon as that can be
         assert stored(tmp_path)[0].key == preview.key
 

@@ -89,7 +89,7 @@ class FolderPolicy(AccessPolicy):
         allowed = await self.allowed_scopes(node, principal, authn_access_tags, authn_scopes)
         if not set(scopes) <= allowed:
             return NO_ACCESS
-        if not node.rights.below:
+        if not (node.rights.below or getattr(node, "is_mixed", False)):
             return ALL_ACCESS
         return [ReadableBy(self._person(principal, authn_access_tags, authn_scopes))]
 

@@ -20,7 +20,9 @@ from tiled.structures.array import ArrayStructure, BuiltinDtype
 from tiled.structures.core import Spec, StructureFamily
 
 from tiled_spyde.callers import in_time
-from tiled_spyde.errors import InvalidSlice, NotFound, SpydeError, TooLarge, status_of
+from tiled_spyde.errors import Computing, InvalidSlice, NotFound, SpydeError, TooLarge, status_of
+from tiled_spyde.named import paths_of
+from tiled_spyde.node import PREVIEW
 from tiled_spyde.recipe import package_versions
 from tiled_spyde.slices import Selection
 from tiled_spyde.tickets import TICKET, Ticket
@@ -58,7 +60,10 @@ _SLOW = 1e-3
 def http_error(error: SpydeError) -> HTTPException:
     """Return the answer for one of our errors."""
     status = status_of(error) or 422
-    return HTTPException(status, str(error), {"Retry-After": RETRY_AFTER} if status == 503 else None)
+    headers = {"Retry-After": RETRY_AFTER} if status == 503 else {}
+    if isinstance(error, Computing) and error.job:
+        headers["Location"] = error.job
+    return HTTPException(status, str(error), headers or None)
 
 
 class NodeAdapter(Adapter[ArrayStructure]):
@@ -90,7 +95,14 @@ class NodeAdapter(Adapter[ArrayStructure]):
 
     def metadata(self) -> Any:
         """Calibration, recipe, key and state, under ``attributes`` (all that zarr v2 shows)."""
-        return {"attributes": attributes(self.tree, self.name)}
+        computing = self._evaluator.wholes.state_of(self.recipe)
+        return {"attributes": attributes(self.tree, self.name) | computing}
+
+    @property
+    def path(self) -> str:
+        """Where it is served."""
+        name = f"{PREVIEW}@{self.recipe.key}" if self.name == PREVIEW else self.name
+        return "/".join((*self.tree.address, name))
 
     async def read(self, slice: NDSlice = NDSlice(...)) -> NDArray[Any]:  # noqa: B008 - tiled's names
         """Evaluate a slice; a plain tuple is a zarr chunk, which must begin inside the array."""
@@ -129,6 +141,7 @@ class NodeAdapter(Adapter[ArrayStructure]):
         array = self._evaluator.at_hand(self.recipe, wanted) if small else None
         if array is None:
             ticket = TICKET.get() or Ticket()
+            ticket.node = self.path
             making = self._evaluator.start(self.recipe, wanted, ticket)
             array = cast("NDArray[Any]", await in_time(making, ticket, self._evaluator.deadline_seconds))
         return np.asarray(array.reshape(1)[tuple(selection)]) if scalar else array
@@ -154,7 +167,7 @@ def attributes(tree: SignalTree, name: str) -> dict[str, Any]:
         "parent": tree.parent_name(name),
         "operation": node.operation or None,
         "parameters": node.values() if node.operation else None,
-        "inputs": {},
+        "inputs": paths_of(tree, node),
         "recipe": None,
         "key": None,
         "created": node.created,

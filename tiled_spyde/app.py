@@ -29,6 +29,7 @@ from tiled_spyde.following import Following
 from tiled_spyde.fresh import Fresh
 from tiled_spyde.guard import Guard
 from tiled_spyde.index import Index
+from tiled_spyde.jobs import Jobs
 from tiled_spyde.lane import Lane, LaneSettings
 from tiled_spyde.listing import Listing, remember_trees, top_listing
 from tiled_spyde.marks import Turn
@@ -38,6 +39,7 @@ from tiled_spyde.routes import routes
 from tiled_spyde.seeking import Seeking
 from tiled_spyde.settings import calibration_of, locations, read_yaml, rights_of, served_folders, trees_of
 from tiled_spyde.sources.remembered import remember_in
+from tiled_spyde.store import Store
 from tiled_spyde.zarr import zarr_routes
 
 if TYPE_CHECKING:
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 CACHE_MB = 512
+STORE_MB = 4096
 _VARIABLE = re.compile(r"\$\{?(\w+)")
 
 # So that a plain `tiled serve` of our tree gives the viewer its compressed slices too.
@@ -75,6 +78,7 @@ def tree(
     settle_seconds: float = 2.0,
     remember_rights_seconds: float = 60.0,
     deadline_seconds: float = 120.0,
+    store_mb: int = STORE_MB,
 ) -> Listing:
     """Serve files and folders: what a configuration names as ``tiled_spyde.app:tree``.
 
@@ -105,6 +109,8 @@ def tree(
         For how long the straight lane remembers what a credential may read; 0: tiled is asked each time.
     deadline_seconds : float
         A frame that is not there after so long is given up, and answered 503.
+    store_mb : int
+        Bound on computed results that are kept in the folder for state, in MiB; the least recently used go first.
 
     Returns
     -------
@@ -134,11 +140,16 @@ def tree(
     ).hexdigest()
     turn = Turn(db.beside(f"index-{which}"))
     following = Following(catalog, index, turn, lambda: remember_trees(catalog.top), db.await_news)
-    evaluator = Evaluator(cache_mb * 2**20, workers, max_seconds, deadline_seconds=deadline_seconds)
+    kept = database_in(state).parent
+    store = Store(kept / "computed", store_mb * 2**20)
+    evaluator = Evaluator(
+        cache_mb * 2**20, workers, max_seconds, deadline_seconds=deadline_seconds, store=store
+    )
     metrics.watch(evaluator)
     remember_in(evaluator.cache)
     give_back_memory()
-    previews = Previews(db)
+    previews = Previews(db, catalog.kept)
+    jobs = Jobs(catalog, evaluator, kept / "jobs", previews)
     top = top_listing(
         lambda: catalog.top,
         evaluator,
@@ -146,8 +157,10 @@ def tree(
         rights,
         previews,
     )
-    bodies, streams = Bodies(evaluator), Streams(catalog)
-    top.include_routers = [routes(catalog, evaluator, bodies, previews, streams), zarr_routes(bodies)]
+    bodies, streams = Bodies(evaluator), Streams(catalog, jobs.state_of)
+    evaluator.wholes.told.append(streams.changed)
+    own = routes(catalog, evaluator, bodies, previews, streams, jobs)
+    top.include_routers = [own, zarr_routes(bodies)]
     top.lane = LaneSettings(
         top,
         lambda: catalog.top,

@@ -18,6 +18,7 @@ from tiled.media_type_registration import default_compression_registry
 from tiled_spyde import codecs
 from tiled_spyde.callers import in_time
 from tiled_spyde.frames import one_frame
+from tiled_spyde.headers import accepted_encodings
 from tiled_spyde.tickets import TICKET, Ticket
 
 if TYPE_CHECKING:
@@ -111,6 +112,15 @@ class Body:
         one = None if backwards or recipe.only_numbers else one_frame(recipe.array, selection)
         return cls(recipe, selection, media_type, encoding, padded, tag, nbytes, ("body", tag), is_made, one)
 
+    @classmethod
+    def encoded(cls, recipe: Recipe, selection: Selection, media_type: str, accept_encoding: str) -> Body:
+        """Return the body of a slice in the best encoding that is accepted."""
+        body = cls.of(recipe, selection, media_type)
+        if accept_encoding and media_type == OCTETS:
+            encoding = encoding_for(accepted_encodings(accept_encoding), body.nbytes)
+            body = cls.of(recipe, selection, media_type, encoding)
+        return body
+
     def encoding_of(self, octets: Octets) -> str:
         """Return the content encoding of what `Bodies` gave: none where compressing was not worth it."""
         return self.encoding if len(octets) < self.nbytes else ""
@@ -165,8 +175,8 @@ class Bodies:
 
         return self._evaluator.start(body.recipe, body.selection, ticket, finish)
 
-    async def read(self, body: Body) -> Octets:
-        """Return a body, and wait for it without holding up a thread; see `Evaluator.read`.
+    async def read(self, body: Body, node: str = "") -> Octets:
+        """Return a body of the node at a path, and wait for it without holding up a thread; see `Evaluator.read`.
 
         Raises
         ------
@@ -176,6 +186,7 @@ class Bodies:
         octets = self.at_hand(body)
         if octets is None:
             ticket = TICKET.get() or Ticket()
+            ticket.node = node
             octets = await in_time(self.start(body, ticket), ticket, self._evaluator.deadline_seconds)
         return octets
 

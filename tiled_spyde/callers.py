@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, quote
 from starlette.requests import cookie_parser
 from tiled.server.utils import API_KEY_COOKIE_NAME
 
-from tiled_spyde.errors import Busy
+from tiled_spyde.errors import Busy, Computing
 from tiled_spyde.tickets import Ticket, Urgency
 
 if TYPE_CHECKING:
@@ -90,14 +90,20 @@ async def in_time(making: Future[T], ticket: Ticket, seconds: float) -> T:
         return await asyncio.wait_for(asyncio.wrap_future(making), seconds)
     except TimeoutError:
         ticket.abandon()
-        raise too_late(seconds) from None
+        raise too_late(seconds, ticket) from None
     except asyncio.CancelledError:  # with the request
         ticket.abandon()
         raise
 
 
-def too_late(seconds: float) -> Busy:
+def too_late(seconds: float, ticket: Ticket) -> Busy:
     """Return what is said of an answer that was not there in time."""
+    if ticket.job:
+        return Computing(
+            f"This needs the whole scan, and was not there within {seconds:g} s. A job goes on computing it: ask again "
+            f"when that is done ({ticket.job}).",
+            ticket.job,
+        )
     return Busy(
         f"This took longer than {seconds:g} s, and was given up. Ask for less, or later: others may have been before "
         "you."

@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from tiled_spyde import changes, prepared, records
-from tiled_spyde.errors import StorageFull, Unavailable, Unusable
+from tiled_spyde import changes, named, prepared, records
+from tiled_spyde.errors import SpydeError, StorageFull, Unavailable, Unusable
 from tiled_spyde.ledger import Ledger
 from tiled_spyde.memory import Memory
 from tiled_spyde.moves import changed_trees
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tiled_spyde.changes import Changed
     from tiled_spyde.database import Database
     from tiled_spyde.node import Node
+    from tiled_spyde.operations.base import Operation
     from tiled_spyde.sources import Source
     from tiled_spyde.tree import SignalTree
 
@@ -58,9 +59,9 @@ class Catalog:
         apart: bool = False,
     ) -> None:
         self._database = database
-        self._memory = Memory(served, calibration)
+        self._memory = Memory(served, calibration, apart=apart)
         self._ledger = Ledger(database, self._memory)
-        self._apart = apart
+        self.apart = apart
         self._prepared: dict[Address, tuple[prepared.PreparedNode, ...]] = {}
         # Prepared trees whose nodes are still to be made.
         self._due: set[Address] = set()
@@ -150,7 +151,7 @@ class Catalog:
         Unavailable, StorageFull
             The database cannot take it just now.
         """
-        step, by = build(operation, parameters), changes.person(by)
+        step, by = self.kept(path, build(operation, parameters)), changes.person(by)
         # What cannot be, or is there already, needs no database.
         tree = self.tree(path)
         if (same := tree.find(parent, step, name)) is not None:
@@ -198,8 +199,8 @@ class Catalog:
         Unavailable, StorageFull
             The database cannot take it just now.
         """
-        wanted = changes.Wanted(name, description, operation, parameters)
         tree, node = _parted(path)
+        wanted = changes.Wanted(name, description, self._step(tree, node, operation, parameters))
         return self._ledger.change(tree, changes.changing(node, wanted, if_match), changes.person(by))
 
     def delete_node(
@@ -215,7 +216,7 @@ class Catalog:
             Others are made from it.
         """
         tree, node = _parted(path)
-        change = changes.deleting(node, if_match, recursive=recursive)
+        change = changes.deleting(node, if_match, self._memory.made_elsewhere, recursive=recursive)
         return self._ledger.change(tree, change, changes.person(by))
 
     def undo(self, path: Address, change: int, by: str | None = None) -> Changed:
@@ -232,7 +233,8 @@ class Catalog:
         Unavailable, StorageFull
             The database cannot take it just now.
         """
-        return self._ledger.change(path, changes.undoing(self.past(path, change)), changes.person(by))
+        undoing = changes.undoing(self.past(path, change), self._memory.made_elsewhere)
+        return self._ledger.change(path, undoing, changes.person(by))
 
     def past(self, path: Address, change: int) -> list[Past]:
         """Return what a change did to each node of the tree at `path`; see `Ledger.past`."""
@@ -241,6 +243,10 @@ class Catalog:
     def history(self, path: Address, limit: int) -> list[Past]:
         """Return what was done in the tree, or to the node, at `path`; see `Ledger.history`."""
         return self._ledger.history(path, limit)
+
+    def kept(self, path: Address, operation: Operation) -> Operation:
+        """Return `operation`, for the tree at `path`, with the nodes that it names by their ids; see `named.kept`."""
+        return named.kept(operation, path, self.tree, self._ledger.tree_id)
 
     def update(self, sources: Mapping[Path, Source | None]) -> None:
         """Take over what the index found; None where a file is gone.
@@ -340,6 +346,21 @@ class Catalog:
         self._outside = outside
         return news
 
+    def _step(
+        self, path: Address, name: str, operation: str | None, parameters: Mapping[str, Any] | None
+    ) -> Operation | SpydeError | None:
+        """Return what is wanted of the node `name` in the tree at `path`; None for what it is, or why it cannot be."""
+        if name not in (tree := self.tree(path)).nodes:
+            self.refresh()  # another process may just have made it
+            tree = self.tree(path)
+        now = tree.nodes[name].operation if name in tree.nodes else ""
+        if not now or (parameters is None and operation in (None, now)):
+            return None
+        try:
+            return self.kept(path, build(now if operation is None else operation, parameters or {}))
+        except SpydeError as error:
+            return error
+
     def _write_unwritten(self) -> set[Path]:
         """Write what the index found, and what follows for trees; returns the files whose trees that are."""
         with self._database.writing() as connection:
@@ -347,13 +368,13 @@ class Catalog:
             records.remember(connection, number, self._ledger.unwritten)
             memory = self._memory
             trees = changed_trees(
-                memory.stored, memory.files, self._ledger.unwritten, memory.served, apart=self._apart
+                memory.stored, memory.files, self._ledger.unwritten, memory.served, apart=self.apart
             )
             for tree in trees:
                 records.write_tree(connection, number, tree, new=False)
         memory.seen = (self._database.place, number)
         self._ledger.unwritten, self._unseen = {}, 0
-        return memory.keep(trees)
+        return memory.stored.keep(trees)
 
     def _make_prepared(self) -> None:
         appeared, self._memory.appeared = self._memory.appeared, set()

@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from types import EllipsisType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from tiled_spyde.errors import Conflict, Gone, InvalidOperation, NameTaken, NotFound, Outdated
+from tiled_spyde.errors import Conflict, Gone, InvalidOperation, NameTaken, NotFound, Outdated, SpydeError
 from tiled_spyde.headers import still_holds
 from tiled_spyde.labels import plain_text
-from tiled_spyde.node import OWN_NAMES
-from tiled_spyde.operations import build
-from tiled_spyde.tree import MAX_NODES, as_text
+from tiled_spyde.named import is_circular
+from tiled_spyde.node import OWN_NAMES, as_text
+from tiled_spyde.tree import MAX_NODES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from tiled_spyde.node import Node
     from tiled_spyde.operations.base import Operation
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     Last = Callable[[str], Past | None]
     # From a tree, what is written of it, and what was done last: what is done now, and what differs after it.
     Change = Callable[[SignalTree, StoredTree, Last], tuple[str, list[Difference]]]
+    # From the ids of a tree and of a node in it, how to say which nodes of other trees are made from that.
+    Elsewhere = Callable[[str, str], list[str]]
 
 MAX_DESCRIPTION = 10_000
 
@@ -61,14 +63,13 @@ class Wanted:
     name : str or None
     description : str, None or ...
         ``...`` leaves it as it is.
-    operation, parameters
-        All parameters, not only those that differ.
+    step : Operation, SpydeError or None
+        With the nodes that it names by their ids; or why it cannot be.
     """
 
     name: str | None = None
     description: str | EllipsisType | None = ...
-    operation: str | None = None
-    parameters: Mapping[str, Any] | None = None
+    step: Operation | SpydeError | None = None
 
     def of(self, tree: SignalTree, name: str, node: Node) -> Node:
         """Return `node`, shown as `name`, as it is wanted.
@@ -77,21 +78,17 @@ class Wanted:
         ------
         NameTaken, InvalidOperation, TooLarge
         """
-        if self.operation is not None or self.parameters is not None:
-            node = self._repointed(tree, name, node)
+        if isinstance(self.step, SpydeError):
+            raise self.step
+        if self.step is not None and _step_of(self.step) != (node.operation, node.parameters):
+            fitting = tree.fitting(name, self.step)
+            node = replace(node, operation=fitting.name, parameters=as_text(fitting))
         if not isinstance(self.description, EllipsisType):
             node = replace(node, description=_checked(self.description))
         if self.name is not None and self.name != name:
             tree.check_free(self.name)
             node = replace(node, name=self.name)
         return node
-
-    def _repointed(self, tree: SignalTree, name: str, node: Node) -> Node:
-        same = self.operation in (None, node.operation)
-        if self.parameters is None and same:
-            return node
-        step = build(node.operation if self.operation is None else self.operation, self.parameters or {})
-        return replace(node, operation=step.name, parameters=as_text(tree.fitting(name, step)))
 
 
 def person(by: str | None) -> str | None:
@@ -135,23 +132,25 @@ def changing(name: str, wanted: Wanted, if_match: str | None) -> Change:
     return change
 
 
-def deleting(name: str, if_match: str | None, *, recursive: bool) -> Change:
+def deleting(name: str, if_match: str | None, elsewhere: Elsewhere, *, recursive: bool) -> Change:
     """Delete the node `name`, if it is one that `if_match` means; with `recursive` all made from it too."""
 
     def change(tree: SignalTree, stored: StoredTree, last: Last) -> tuple[str, list[Difference]]:
         node = _own(tree, stored, name)
         _refuse_outdated(tree, name, if_match, last)
-        if (users := tree.users_of(name)) and not recursive:
+        users = list(map(repr, tree.users_of(name)))
+        if users and not recursive:
             raise Conflict(
-                f"{_named(users)} made from {name!r}. Delete them first, or all together (?recursive=true)."
+                f"{_said(users)} made from {name!r}. Delete them first, or all together (?recursive=true)."
             )
         gone = {tree.nodes[user].id for user in tree.below(name)} - {node.id}
+        _refuse_users(elsewhere, stored, [node.id, *gone], name)
         return "deleted", [(node, None), *((other, None) for other in stored.nodes if other.id in gone)]
 
     return change
 
 
-def undoing(past: Sequence[Past]) -> Change:
+def undoing(past: Sequence[Past], elsewhere: Elsewhere) -> Change:
     """Put back what `past`, which is all that one change did, was before it."""
 
     def change(tree: SignalTree, stored: StoredTree, last: Last) -> tuple[str, list[Difference]]:
@@ -163,7 +162,12 @@ def undoing(past: Sequence[Past]) -> Change:
                     f"{which and which.name!r} was changed again since{_told(last(done.node))}. Undo that first."
                 )
         _refuse_gaps(tree, there, past, last)
-        return "undone", [(there.get(done.node), done.before) for done in past]
+        for done in past:
+            if done.before is None:
+                _refuse_users(elsewhere, stored, [done.node], tree.name_of(done.node))
+        differences = [(there.get(done.node), done.before) for done in past]
+        _refuse_circles(tree, there, differences)
+        return "undone", differences
 
     return change
 
@@ -199,16 +203,17 @@ def _refuse_gaps(tree: SignalTree, there: Mapping[str, Node], past: Sequence[Pas
         if before is None:
             name = tree.name_of(done.node)
             if users := [user for user in tree.users_of(name) if tree.nodes[user].id not in undone]:
-                raise Conflict(f"{_named(users)} made from {name!r} since. Delete them first.")
+                raise Conflict(
+                    f"{_said(list(map(repr, users)))} made from {name!r} since. Delete them first."
+                )
         elif before.name in names:
             raise NameTaken(
                 f"The name {before.name!r} was taken by another node since"
                 f"{_told(last(names[before.name].id))}. Give that another name first."
             )
-        elif done.node not in there and before.parent not in OWN_NAMES and before.parent not in after:
+        elif missing := _wanted(before, there.get(done.node)) - after.keys():
             raise Conflict(
-                f"What {before.name!r} is made from is deleted{_told(last(before.parent or ''))}. "
-                "Undo that first."
+                f"What {before.name!r} is made from is deleted{_told(last(min(missing)))}. Undo that first."
             )
     if len(after) + len(OWN_NAMES & tree.nodes.keys()) > MAX_NODES:
         raise InvalidOperation(f"A tree has at most {MAX_NODES} nodes; delete some first.")
@@ -228,9 +233,39 @@ def _checked(description: str | None) -> str | None:
     return text or None
 
 
-def _named(names: Sequence[str]) -> str:
-    some = ", ".join(map(repr, names[:10])) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+def _wanted(node: Node, now: Node | None) -> set[str]:
+    """Return the ids of what a node would be made from, and is not made from now."""
+    return set(node.made_from).difference(OWN_NAMES, now.made_from if now else ())
+
+
+def _refuse_users(elsewhere: Elsewhere, stored: StoredTree, ids: Iterable[str], name: str) -> None:
+    """Refuse to delete what nodes of other trees are made from: these cannot be deleted along with it."""
+    if users := [user for id_ in ids for user in elsewhere(stored.id, id_)]:
+        raise Conflict(
+            f"{_said(users)} made from {name!r}, or from what is made from it. Delete or change that first."
+        )
+
+
+def _refuse_circles(tree: SignalTree, there: Mapping[str, Node], differences: Sequence[Difference]) -> None:
+    """Refuse to undo what would leave a node that is made from itself."""
+    entered = [now for _, now in differences if now and now.inputs]
+    undone = {node.id: now for was, now in differences if (node := was or now)}
+    after = tree.with_nodes(node for node in {**there, **undone}.values() if node) if entered else tree
+    for node in entered:
+        if is_circular(after, node):
+            raise Conflict(
+                f"{node.name!r} would be made from itself: what it was made from is made from it since. "
+                "Change that first."
+            )
+
+
+def _said(names: Sequence[str]) -> str:
+    some = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
     return f"{some} {'is' if len(names) == 1 else 'are'}"
+
+
+def _step_of(step: Operation) -> tuple[str, str]:
+    return step.name, as_text(step)
 
 
 def _told(done: Past | None) -> str:

@@ -70,6 +70,14 @@ class Busy(SpydeError):
     """The server has no room for this now; the same request may succeed in a moment."""
 
 
+class Computing(Busy):
+    """A job computes this now; its address is `job`."""
+
+    def __init__(self, message: str, job: str = "") -> None:
+        super().__init__(message)
+        self.job = job
+
+
 class WorkerEnded(Busy):
     """The process that computed this ended in the middle; another one takes its place."""
 
@@ -92,6 +100,10 @@ class StorageFull(SpydeError):
 
 class ComputeError(SpydeError):
     """An operation failed on the data of one frame."""
+
+
+class Cancelled(ComputeError):
+    """Somebody has ended the job that computed this; it begins again when somebody asks for that."""
 
 
 # Looked up along an exception's bases, so a new branch inherits its parent's status.

@@ -18,13 +18,16 @@ import numpy as np
 
 from tiled_spyde.cache import Cache, DenseMap
 from tiled_spyde.claims import Job
-from tiled_spyde.errors import TooLarge
+from tiled_spyde.errors import StorageFull, TooLarge
 from tiled_spyde.frames import Frames, one_frame
 from tiled_spyde.pool import LONG, Pool
 from tiled_spyde.processes import Processes
+from tiled_spyde.reference import signal
 from tiled_spyde.signals import RegionReader
 from tiled_spyde.slices import Selection, as_slice, blocks, cells, place_in, shape_of
+from tiled_spyde.store import Store
 from tiled_spyde.tickets import TICKET, Ticket, Urgency
+from tiled_spyde.wholes import Wholes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -36,6 +39,8 @@ if TYPE_CHECKING:
     from tiled_spyde.recipe import Recipe
     from tiled_spyde.signals import Region
     from tiled_spyde.slices import Grid
+
+__all__ = ["Evaluator", "signal"]
 
 # A part of a job, in seconds: then it gives way to what is more urgent.
 _PART_SECONDS = 20e-3
@@ -74,6 +79,8 @@ class Evaluator:
         Requests that wait at most, of one client a quarter.
     deadline_seconds : float
         For how long those who serve wait for what it makes.
+    store : Store, optional
+        Holds what needs a whole scan; one that goes with this object by default.
 
     Attributes
     ----------
@@ -81,6 +88,11 @@ class Evaluator:
         Computed frames as ``("frame", key, index)``, maps as ``("map", key)``, and whatever others put there.
     pool : Pool
         Its workers, with its counters.
+    wholes : Wholes
+        Computes what needs a whole scan.
+    when_missing : callable or None
+        ``(recipe, node)`` → address of the job that computes what `recipe` needs; told when somebody who asks for the
+        node at that path has to wait for it.
     """
 
     def __init__(
@@ -90,13 +102,17 @@ class Evaluator:
         max_seconds: float = 120.0,
         most_waiting: int = 1024,
         deadline_seconds: float = 120.0,
+        store: Store | None = None,
     ) -> None:
         self.max_seconds = max_seconds
         self.deadline_seconds = deadline_seconds
         self.cache = Cache(cache_bytes)
         self.pool = Pool(workers, most_waiting)
         self.processes = Processes(self.pool.workers, max_seconds)
-        self._frames = Frames(self.cache, self.processes)
+        store = store or Store()
+        self._frames = Frames(self.cache, self.processes, store)
+        self.wholes = Wholes(store, self._positions)
+        self.when_missing: Callable[[Recipe, str], str] | None = None
         self._max_frame_bytes = max(cache_bytes, _LEAST_FRAME_BYTES)
 
     def read(self, recipe: Recipe, wanted: Iterable[Any] = (...,)) -> NDArray[Any]:
@@ -128,7 +144,7 @@ class Evaluator:
         held = self._held(recipe, selection)
         if held is not None:
             return held
-        array: NDArray[Any] = self._started(recipe, selection, TICKET.get() or Ticket(), None).result()
+        array: NDArray[Any] = self._begun(recipe, selection, TICKET.get() or Ticket(), None).result()
         return array
 
     def at_hand(self, recipe: Recipe, wanted: Iterable[Any] = (...,)) -> NDArray[Any] | None:
@@ -180,10 +196,11 @@ class Evaluator:
             As many wait already as may.
         """
         recipe = recipe.array
-        return self._started(recipe, Selection.of(wanted, recipe.shape), ticket or Ticket(), then)
+        return self._begun(recipe, Selection.of(wanted, recipe.shape), ticket or Ticket(), then)
 
     def close(self) -> None:
         """End the threads and the processes."""
+        self.wholes.close()
         self.processes.close()
         self.pool.close()
 
@@ -207,6 +224,34 @@ class Evaluator:
             return None
         part = tuple(map(as_slice, selection.rising))
         return None if dense.missing(part) else selection.restored(dense.values[part].copy())
+
+    def _begun(
+        self,
+        recipe: Recipe,
+        selection: Selection,
+        ticket: Ticket,
+        then: Callable[[NDArray[Any]], Any] | None,
+        tried: int = 0,
+    ) -> Future[Any]:
+        """Begin, once what needs a whole scan is stored; no thread of the pool waits for that."""
+        missing = self.wholes.missing(recipe) if recipe.wholes else []
+        if not missing or not all(selection.ranges):
+            return self._started(recipe, selection, ticket, then)
+        self._refuse_large_frames(recipe)
+        if tried > len(recipe.wholes):
+            raise StorageFull("The store has not room for all that this needs. Configure a larger store_mb.")
+        if self.when_missing is not None and ticket.node:
+            ticket.job = self.when_missing(recipe, ticket.node)
+        return self.wholes.then(
+            missing[0], ticket, lambda: self._begun(recipe, selection, ticket, then, tried + 1)
+        )
+
+    def _positions(self, recipe: Recipe, positions: Grid, ticket: Ticket) -> Future[NDArray[Any]]:
+        """Begin to compute whole frames for `wholes`."""
+        recipe = recipe.array
+        frame = map(range, recipe.info.signal_shape)
+        ranges = (*positions, *frame)
+        return self._started(recipe, Selection(ranges, (True,) * len(ranges)), ticket, None)
 
     def _started(
         self,
@@ -341,40 +386,3 @@ class _Work:
     result: Callable[[], NDArray[Any]]
     count: int
     seconds: float
-
-
-def signal(recipe: Recipe) -> Any:
-    """Hyperspy's lazy signal for a recipe: for notebooks, and as the reference `Evaluator` is held against.
-
-    Returns
-    -------
-    hyperspy.signals.BaseSignal
-        Lazy, one ``map`` for each step, with the declared axes.
-    """
-    if recipe.parent is None:
-        return recipe.root.signal()
-    if recipe.is_view:
-        return recipe.root.signal(recipe.info, _rearranged(recipe, signal(recipe.parent).data))
-    mapped = signal(recipe.parent).map(
-        recipe.function,
-        inplace=False,
-        lazy_output=True,
-        ragged=False,
-        output_signal_size=recipe.info.signal_shape,
-        output_dtype=recipe.info.dtype,
-    )
-    declared = recipe.info.signal_axes
-    # hyperspy counts signal axes backwards: x before y.
-    for axis, wanted in zip(reversed(mapped.axes_manager.signal_axes), declared, strict=False):
-        if wanted.values is None:
-            axis.scale, axis.offset = wanted.scale, wanted.offset
-        axis.name, axis.units = wanted.name, wanted.units
-    return mapped
-
-
-def _rearranged(recipe: Recipe, below: Any) -> Any:
-    """Return the frames of a view, taken from the dask array of its parent."""
-    counts, frame = recipe.info.navigation_shape, recipe.info.signal_shape
-    if recipe.frames is not None:
-        below = below.reshape((-1, *frame))[recipe.frames(np.arange(math.prod(counts)))]
-    return below.reshape(counts + frame)

@@ -40,10 +40,11 @@ class Seen(NamedTuple):
 
 
 class View:
-    """The nodes of a tree by their ids, as they are told of."""
+    """The nodes of a tree by their ids, as they are told of; `mixed`, those that something of another tree enters."""
 
-    def __init__(self, nodes: Mapping[str, Seen]) -> None:
+    def __init__(self, nodes: Mapping[str, Seen], mixed: frozenset[str] = frozenset()) -> None:
         self.nodes = nodes
+        self.mixed = mixed
 
 
 def state_of(tree: SignalTree, name: str) -> tuple[str, str | None]:
@@ -61,7 +62,8 @@ def view_of(tree: SignalTree, state: Callable[[SignalTree, str], tuple[str, str 
     for name, node in tree.nodes.items():
         said, key = state(tree, name)
         nodes[node.id] = Seen(name, key, getattr(node, "version", 0), said)
-    return View(nodes)
+    mixed = (node.id for name, node in tree.nodes.items() if tree.entering(name)) if tree.is_mixed else ()
+    return View(nodes, frozenset(mixed))
 
 
 @lru_cache(maxsize=8)  # all who follow a tree are told the same
@@ -140,8 +142,21 @@ class Streams:
                 f"{len(self)} follow trees here, as many as may. Look at the tree from time to time instead."
             )
 
-    async def follow(self, path: Address, allowed: Callable[[], Awaitable[bool]]) -> AsyncGenerator[bytes]:
+    async def follow(
+        self,
+        path: Address,
+        allowed: Callable[[], Awaitable[bool]],
+        shown: Callable[[str], Awaitable[bool]] | None = None,
+    ) -> AsyncGenerator[bytes]:
         """Tell of the tree at `path` until it is gone, the server ends, or `allowed` says so.
+
+        Parameters
+        ----------
+        path : tuple of str
+        allowed : callable
+            Whether somebody may still follow it.
+        shown : callable, optional
+            Whether he may know of the node with a name, which is asked where not everyone may.
 
         Yields
         ------
@@ -153,7 +168,7 @@ class Streams:
         self._wakers.add(waker)
         self._following[path] += 1
         try:
-            async for said in self._told(path, waker, allowed):
+            async for said in self._told(path, waker, allowed, shown):
                 yield said
         finally:
             self._wakers.discard(waker)
@@ -163,11 +178,16 @@ class Streams:
                 self._views.pop(path, None)
 
     async def _told(
-        self, path: Address, waker: asyncio.Event, allowed: Callable[[], Awaitable[bool]]
+        self,
+        path: Address,
+        waker: asyncio.Event,
+        allowed: Callable[[], Awaitable[bool]],
+        shown: Callable[[str], Awaitable[bool]] | None,
     ) -> AsyncGenerator[bytes]:
         clock, change = asyncio.get_running_loop().time, self._catalog.revision
-        if (before := await self._view(path)) is None or self._ended:
+        if (view := await self._view(path)) is None or self._ended:
             return
+        before = await self._visible(view, shown)
         yield event("tree", {"change": change})
         alive, asked = clock(), clock()
         while True:
@@ -179,8 +199,9 @@ class Streams:
                 if not await allowed():
                     return
                 asked = clock()
-            if self._ended or (after := await self._view(path)) is None:
+            if self._ended or (now := await self._view(path)) is None:
                 return
+            view, after = now, before if now is view else await self._visible(now, shown)
             if said := news(before, after) if after is not before else b"":
                 yield said
                 await asyncio.sleep(_PAUSE)
@@ -189,6 +210,13 @@ class Streams:
             else:
                 continue
             before, alive = after, clock()
+
+    async def _visible(self, view: View, shown: Callable[[str], Awaitable[bool]] | None) -> View:
+        """Return what somebody may know of, of what a tree looks like."""
+        if shown is None or not view.mixed or not self._catalog.apart:
+            return view
+        hidden = {id_ for id_ in view.mixed if not await shown(view.nodes[id_].name)}
+        return View({id_: seen for id_, seen in view.nodes.items() if id_ not in hidden}) if hidden else view
 
     async def _view(self, path: Address) -> View | None:
         """Return what a tree looks like; None where there is none any more."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tiled_spyde.errors import Abandoned, ComputeError, InvalidSlice, SpydeError
+from tiled_spyde.errors import Abandoned, Busy, ComputeError, InvalidSlice, SpydeError
 from tiled_spyde.operations.base import cast
 from tiled_spyde.processes import StepError
 from tiled_spyde.signals import read_positions
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tiled_spyde.recipe import Recipe
     from tiled_spyde.signals import Index, Region
     from tiled_spyde.slices import Grid, Selection
+    from tiled_spyde.store import Store
     from tiled_spyde.tickets import Ticket
 
 # A frame on the way of a trip to another process comes back too, to be remembered, unless it is larger.
@@ -84,11 +85,14 @@ class Frames:
     cache : Cache
         Where frames are remembered, as ``("frame", key, index)``.
     processes : Processes
+    store : Store
+        Holds the one frame of what needs a whole scan.
     """
 
-    def __init__(self, cache: Cache, processes: Processes) -> None:
+    def __init__(self, cache: Cache, processes: Processes, store: Store) -> None:
         self._cache = cache
         self._processes = processes
+        self._store = store
 
     def part(self, recipe: Recipe, index: Index, region: Region, claim: Ticket) -> NDArray[Any]:
         """Return a part of one frame; of what is computed, the whole frame is remembered."""
@@ -127,7 +131,8 @@ class Frames:
             out = np.empty(counts + shape_of(region), recipe.info.dtype)
             for cell in np.ndindex(counts):
                 index = tuple(taken[i] for taken, i in zip(positions, cell, strict=True))
-                out[cell] = self._frame(recipe, index, claim, keep=False, below=below[(*cell, ...)])[region]
+                made: dict[Any, NDArray[Any]] | None = {} if recipe.is_mixed else None
+                out[cell] = self._frame(recipe, index, claim, False, below[(*cell, ...)], made)[region]
             return out
 
     def _read(self, recipe: Recipe, index: Index, region: Region, claim: Ticket) -> NDArray[Any]:
@@ -143,19 +148,47 @@ class Frames:
         claim: Ticket,
         keep: bool = True,
         below: NDArray[Any] | None = None,
+        made: dict[Any, NDArray[Any]] | None = None,
     ) -> NDArray[Any]:
         """Return one whole frame; the frames of the chain are remembered too, for people toggle between them.
 
-        `below` is the root's frame where it has been read already.
+        `below` is the root's frame where it has been read already, `made` holds what is not remembered for as long
+        as one position of several chains takes.
         """
         recipe, index = recipe.computed(index)
         if recipe.parent is None:
             return self._read(recipe, index, (), claim) if below is None else below
         key = ("frame", recipe.key, index)
+        if recipe.is_whole:
+            return self._cache.get(key, lambda: self._stored(recipe))
         if keep:
-            return self._get(key, lambda: self._apply(recipe, index, claim, keep, below), claim)
+            return self._get(key, lambda: self._apply(recipe, index, claim, keep, below, made), claim)
         held: NDArray[Any] | None = self._cache.peek(key)
-        return self._apply(recipe, index, claim, keep, below) if held is None else held
+        if held is None and made is not None:
+            held = made.get(key)
+        if held is None:
+            held = self._apply(recipe, index, claim, keep, below, made)
+            if made is not None:
+                made[key] = held
+        return held
+
+    def _stored(self, recipe: Recipe) -> NDArray[Any]:
+        frame = self._store.read(recipe.key, recipe.info)
+        if frame is None:  # since somebody looked whether it is there
+            raise Busy("What was stored of this is gone. Ask again: it is computed anew.")
+        return frame
+
+    def _inputs(
+        self, recipe: Recipe, index: Index, claim: Ticket, keep: bool, made: dict[Any, NDArray[Any]] | None
+    ) -> dict[str, NDArray[Any]]:
+        """Return the frames of the nodes that parameters name: at the same position, or the one they have."""
+        found = {}
+        for name, node in recipe.inputs.items():
+            if node.navigation_dimension:
+                found[name] = self._frame(node, index, claim, keep, None, made)
+            else:  # for all positions, so it is remembered
+                found[name] = self._frame(node, (), claim)
+        return found
 
     def _get(self, key: tuple[Any, ...], compute: Callable[[], NDArray[Any]], claim: Ticket) -> NDArray[Any]:
         while True:
@@ -165,19 +198,26 @@ class Frames:
                 claim.check()  # else it was computed for others, who have gone
 
     def _apply(
-        self, recipe: Recipe, index: Index, claim: Ticket, keep: bool, below: NDArray[Any] | None
+        self,
+        recipe: Recipe,
+        index: Index,
+        claim: Ticket,
+        keep: bool,
+        below: NDArray[Any] | None,
+        made: dict[Any, NDArray[Any]] | None,
     ) -> NDArray[Any]:
         if recipe.parent is None or recipe.operation is None:
             raise InvalidSlice("A root has nothing to apply.")
-        if recipe.operation.holds_lock and self._processes.ready():
-            made = self._trip(recipe, index, claim, keep, below)
-            if made is not None:
-                return made
-        frame = self._frame(recipe.parent, index, claim, keep, below)
+        if recipe.operation.holds_lock and not recipe.inputs and self._processes.ready():
+            done = self._trip(recipe, index, claim, keep, below, made)
+            if done is not None:
+                return done
+        frame = self._frame(recipe.parent, index, claim, keep, below, made)
+        inputs = self._inputs(recipe, index, claim, keep, made) if recipe.inputs else {}
         claim.check()
         begin = perf_counter()
         try:
-            result = np.asarray(recipe.function(frame))
+            result = np.asarray(recipe.function(frame, **inputs))
         except (SpydeError, MemoryError):
             raise
         except Exception as error:
@@ -187,34 +227,45 @@ class Frames:
         return result
 
     def _trip(
-        self, recipe: Recipe, index: Index, claim: Ticket, keep: bool, below: NDArray[Any] | None
+        self,
+        recipe: Recipe,
+        index: Index,
+        claim: Ticket,
+        keep: bool,
+        below: NDArray[Any] | None,
+        made: dict[Any, NDArray[Any]] | None,
     ) -> NDArray[Any] | None:
         """Return a frame from another process, where all steps that hold the lock are done in one go.
 
         None where all processes are busy after all, or cannot do it.
         """
         steps, parent = [recipe], recipe.parent
-        while parent is not None and parent.operation is not None and parent.operation.holds_lock:
+        while (
+            parent is not None
+            and parent.operation is not None
+            and parent.operation.holds_lock
+            and not parent.inputs
+        ):
             if self._cache.peek(("frame", parent.key, index)) is not None:
                 break
             steps, parent = [parent, *steps], parent.parent
         if parent is None:
             raise InvalidSlice("A root has nothing to apply.")
-        frame = self._frame(parent, index, claim, keep, below)
+        frame = self._frame(parent, index, claim, keep, below, made)
         claim.check()
         back = [keep and step.info.frame_bytes <= _CHEAP_BYTES for step in steps[:-1]]
         begin = perf_counter()
         try:
-            made = self._processes.run(steps, frame, [*back, True], claim)
+            frames = self._processes.run(steps, frame, [*back, True], claim)
         except StepError as error:
             raise _failed(error.step, index, error) from None
         claim.add("compute", perf_counter() - begin)
-        if made is None:
+        if frames is None:
             return None
-        for step, between in zip(steps[:-1], made, strict=False):
+        for step, between in zip(steps[:-1], frames, strict=False):
             if between is not None:
                 self._cache.put(("frame", step.key, index), between)
-        return made[-1]
+        return frames[-1]
 
 
 def _failed(name: str, index: Index, error: Exception) -> ComputeError:

@@ -21,7 +21,7 @@ from tiled_spyde import metrics
 from tiled_spyde.adapters import EXPECTED_SHAPE, RETRY_AFTER
 from tiled_spyde.callers import BODILESS, STREAM, Watched, credentials, stream, ticket_of
 from tiled_spyde.codecs import SERIALIZED
-from tiled_spyde.errors import status_of
+from tiled_spyde.errors import Computing, status_of
 from tiled_spyde.tickets import TICKET
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ class Finished:
         self._send = send
         self._lane = lane
         self._status = self._size = 0
-        self._path = path_of(scope)
+        self._path, self._root_path = path_of(scope), scope.get("root_path", "")
         self._method = scope["method"]
         self._asked = Headers(scope=scope)
         self._origins = origins
@@ -195,6 +195,10 @@ class Finished:
         headers.setdefault("accept-ranges", "none")
         if status == 401:
             headers.setdefault("www-authenticate", "Bearer")
+        if headers.get("location", "").startswith(
+            "/"
+        ):  # of a job: it is not known there where the app is mounted
+            headers["location"] = self._root_path + headers["location"]
         if status == 200:
             headers.update(self.described)
             if self.ticket and self.ticket.timings:
@@ -302,9 +306,16 @@ def _reworded(body: bytes, scope: Scope) -> tuple[int, str]:
     return 400, detail
 
 
-async def answer(send: Send, status: int, detail: str) -> None:
+def job_of(error: BaseException) -> str:
+    """Return the address of the job that computes what is asked for, where there is one."""
+    return error.job if isinstance(error, Computing) else ""
+
+
+async def answer(send: Send, status: int, detail: str, location: str = "") -> None:
     """Send an error as JSON; `send` is best a `Finished`."""
     headers = {"content-type": "application/json"}
+    if location:
+        headers["location"] = location
     if status == 503:
         headers["retry-after"] = RETRY_AFTER
     body = json.dumps({"detail": detail}, ensure_ascii=False, separators=(",", ":"))

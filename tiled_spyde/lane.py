@@ -19,7 +19,7 @@ from starlette.datastructures import MutableHeaders
 from tiled_spyde import headers as http
 from tiled_spyde import metrics
 from tiled_spyde.callers import credentials, gone, ticket_of, too_late
-from tiled_spyde.guard import Finished, answer, explain, path_of
+from tiled_spyde.guard import Finished, answer, explain, job_of, path_of
 from tiled_spyde.permits import Permits
 from tiled_spyde.plain import PREFIXES, Plain, laid_out
 from tiled_spyde.server import GIVE
@@ -154,7 +154,7 @@ class Lane:
         if claim is None:
             await self.app(scope, receive, send)
             return
-        credential, node = claim.credential, claim.named.node
+        credential, node = claim.credential, claim.named.permit
         tried = self._permits.knows(credential, node)
         if not tried and not await self._permits.ask(credential, node, scope):
             await self.app(scope, receive, send)
@@ -169,7 +169,7 @@ class Lane:
         """
         try:
             claim = scope[_CLAIM] = self._claim(scope)
-            if claim is None or not self._permits.knows(claim.credential, claim.named.node):
+            if claim is None or not self._permits.knows(claim.credential, claim.named.permit):
                 return None
             prompt = self._prompt(claim, scope)
         except Exception as error:  # the usual way meets it again, and says it
@@ -242,11 +242,12 @@ class Lane:
             prompt = None if tried else self._prompt(claim, scope)
             if prompt is None:
                 ticket = ticket_of(scope, claim.headers, claim.credentials)
+                ticket.node = claim.named.node
                 if (octets := await self._made(body, ticket, receive)) is None:
                     return
                 prompt = self._whole(claim, body, octets, ticket.timings, scope)
         except Exception as error:
-            await answer(self._finished(send, scope), *explain(error, scope))
+            await answer(self._finished(send, scope), *explain(error, scope), location=job_of(error))
             return
         await _send(send, prompt, scope)
 
@@ -288,7 +289,7 @@ class Lane:
                 ticket.abandon()
         if left is not None and left.done():
             return None
-        raise too_late(self._deadline)
+        raise too_late(self._deadline, ticket)
 
     def _shared(self, origin: bytes | None) -> RawHeaders:
         """Return what lets scripts of another origin read the answer."""

@@ -7,7 +7,6 @@ from dataclasses import replace
 from functools import partial
 from threading import RLock
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
 from tiled_spyde import records
 from tiled_spyde.changes import Changed
@@ -113,6 +112,29 @@ class Ledger:
             number,
         )
 
+    def tree_id(self, path: Address) -> str:
+        """Return the id of the tree at `path`; it gets one now where nobody has made nodes in it.
+
+        Raises
+        ------
+        NotFound
+            There is no such tree.
+        Unavailable, StorageFull
+            The database cannot take it just now.
+        """
+        memory = self._memory
+        with self.alone():
+            if not memory.knows(stored := self._stored(path)):
+                with self._database.writing() as connection:
+                    number = self.begin(connection)
+                    if is_new := not memory.knows(stored := self._stored(path)):
+                        records.write_tree(connection, number, stored, new=True)
+                memory.seen = (self._database.place, number)
+                if is_new:
+                    memory.stored.keep([stored])
+                    memory.show({stored.path: memory.file_of(stored.path, memory.remembered(stored.path))})
+        return stored.id
+
     def past(self, path: Address, change: int) -> list[Past]:
         """Return what the change of that number did to each node of the tree at `path`.
 
@@ -150,7 +172,7 @@ class Ledger:
         """Return what is written of the tree at `path`, or what will be when its first node is made."""
         file = self._memory.file(path)
         source = file.remembered
-        before = file.stored.get(path[-1]) or StoredTree(uuid4().hex, source.path, path[-1], "")
+        before = file.stored.get(path[-1]) or StoredTree.of(source, path[-1])
         return replace(before, fingerprint=source.fingerprint)
 
 

@@ -5,7 +5,6 @@ Everything here runs on the event loop, so it only looks into snapshots in memor
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,10 +22,10 @@ from tiled_spyde.catalog import Folder, SourceFile
 from tiled_spyde.errors import NotFound, SpydeError
 from tiled_spyde.node import NAVIGATOR, PREVIEW, ROOT
 from tiled_spyde.rights import Person, ReadableBy, Rights
-from tiled_spyde.search import Entry, matching, ordered, text_of
+from tiled_spyde.search import Entries, Entry, matching, ordered, text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from tiled.server.schemas import SortingItem
 
@@ -57,6 +56,8 @@ class Listing(ContainerAdapter[Any]):
         Of the served folder it is in; what `access` goes by.
     below : callable, optional
         Gives everything that a deep search finds, as a `Listing` by path; the children by default.
+    rights_of : callable, optional
+        Gives the rights of a child, where these are others than `rights` says.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Listing(ContainerAdapter[Any]):
         specs: Iterable[str] = (),
         rights: Rights | None = None,
         below: Callable[[], Listing] | None = None,
+        rights_of: Callable[[str], Rights | None] | None = None,
         narrowed: bool = False,
         person: Person | None = None,
     ) -> None:
@@ -84,9 +86,15 @@ class Listing(ContainerAdapter[Any]):
         self._adapt = adapt
         self._describe = metadata
         self._below = below
+        self._rights_of = rights_of
         self._narrowed = narrowed
         self._person = person
         self.queries = 0
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether not everyone who may see it may see each child."""
+        return self._rights_of is not None
 
     def metadata(self) -> Any:
         """Return what is said of the container itself."""
@@ -94,8 +102,9 @@ class Listing(ContainerAdapter[Any]):
 
     def __getitem__(self, name: str) -> Any:
         # A name with a key behind it is not in a listing, but a right to the one is a right to the other.
-        if self._narrowed and name.partition("@")[0] not in self._entries():
-            raise KeyError(name)
+        plain, hides = name.partition("@")[0], self._rights_of is not None
+        if self._narrowed and plain not in self._entries() and not (hides and plain == PREVIEW):
+            raise KeyError(name)  # of a preview, what enters it says who may read it
         try:
             found = self._adapt(name)
             # How many a container holds is said before the policy is asked about it.
@@ -163,7 +172,7 @@ class Listing(ContainerAdapter[Any]):
     def only(self, names: Iterable[str], person: Person | None = None) -> Listing:
         """Return the children called `names`, in that order."""
         entries = self._entries()
-        kept = _Entries({name: None for name in names if name in entries}, entries.__getitem__)
+        kept = Entries({name: None for name in names if name in entries}, entries.__getitem__)
         narrowed = Listing(
             lambda: kept,
             self._adapt,
@@ -171,6 +180,7 @@ class Listing(ContainerAdapter[Any]):
             specs=[spec.name for spec in self.specs],
             rights=self.rights,
             below=self._below,
+            rights_of=self._rights_of,
             narrowed=True,
             person=person or self._person,
         )
@@ -179,6 +189,9 @@ class Listing(ContainerAdapter[Any]):
 
     def _shown_to(self, person: Person) -> Listing:
         def shown(path: str) -> bool:
+            if self._rights_of is not None:
+                own = self._rights_of(path)
+                return own is not None and own.shown_to(person)
             rights = self.rights
             for name in path.split("/"):
                 # Below a served folder everything has its rights.
@@ -219,19 +232,26 @@ def top_listing(
     previews : Previews, optional
         What has a pinned address without being a node.
     """
-    return _folder(folder, _Showing(evaluator, previews), rights, describe)
+    return _folder(folder, _Serving(evaluator, rights, previews), rights, describe)
 
 
-class _Showing(NamedTuple):
-    """What computes the nodes that are shown, and what is shown beside them."""
+class _Serving(NamedTuple):
+    """What every node needs to know: who computes it, the rights of all that is served, what is shown beside it."""
 
     evaluator: Evaluator
+    rights: Rights | None
     previews: Previews | None
+
+    def rights_of(self, others: frozenset[tuple[str, ...]], inherited: Rights | None) -> Rights | None:
+        """Return the rights of a node: its folder's, and those of all trees that enter it."""
+        if self.rights is None or inherited is None or not others:
+            return inherited
+        return inherited.entered_by(self.rights.at(address) for address in sorted(others))
 
 
 def _folder(
     folder: Callable[[], Folder],
-    showing: _Showing,
+    serving: _Serving,
     rights: Rights | None,
     describe: Callable[[], dict[str, Any]] = dict,
 ) -> Listing:
@@ -243,9 +263,9 @@ def _folder(
             raise NotFound(path)
         inherited = rights and rights.of(name)
         below = (
-            _folder(lambda: found, showing, inherited)
+            _folder(lambda: found, serving, inherited)
             if isinstance(found, Folder)
-            else _file(found, showing, inherited)
+            else _file(found, serving, inherited)
         )
         return below[rest] if rest else below
 
@@ -258,15 +278,15 @@ def _folder(
     )
 
 
-def _file(file: SourceFile, showing: _Showing, rights: Rights | None) -> Listing:
+def _file(file: SourceFile, serving: _Serving, rights: Rights | None) -> Listing:
     def adapt(name: str) -> Any:
         if name not in file.trees:
             raise NotFound(name)
-        return _tree(file, name, showing, rights)
+        return _tree(file, name, serving, rights)
 
     entry = _file_entry(file)
     return Listing(
-        lambda: _Entries(file.signals, lambda name: _trees(file)[name]),
+        lambda: Entries(file.signals, lambda name: _trees(file)[name]),
         adapt,
         metadata=lambda: dict(entry.card),
         specs=entry.specs,
@@ -274,20 +294,28 @@ def _file(file: SourceFile, showing: _Showing, rights: Rights | None) -> Listing
     )
 
 
-def _tree(file: SourceFile, name: str, showing: _Showing, rights: Rights | None) -> Listing:
+def _tree(file: SourceFile, name: str, serving: _Serving, rights: Rights | None) -> Listing:
     """Container of a tree's nodes; ``name@key`` is a pinned address."""
     tree = file.trees[name]
 
     def adapt(address: str) -> Any:
         node, _, key = address.partition("@")
-        if node == PREVIEW and showing.previews:
+        if node == PREVIEW and serving.previews:
             if key.endswith(".zarr"):  # the image of a preview, and none itself
                 raise NotFound(address)
-            above = tree.showing(*showing.previews.recipe(tree, key))
-            return NodeAdapter(above, PREVIEW, showing.evaluator, rights)
+            preview = serving.previews.get(tree, key)
+            above, own = (
+                tree.showing(preview.node, preview.recipe),
+                serving.rights_of(preview.entering, rights),
+            )
+            return NodeAdapter(above, PREVIEW, serving.evaluator, own)
         if key or node not in tree.nodes:
             tree.recipe(address)
-        return node_entry(tree, node, showing.evaluator, rights)
+        return node_entry(tree, node, serving.evaluator, rights_of(node))
+
+    def rights_of(node: str) -> Rights | None:
+        node, _, _ = node.partition("@")
+        return serving.rights_of(tree.entering(node), rights) if node in tree.nodes else rights
 
     shown = {
         **_trees(file)[name].card,
@@ -295,29 +323,14 @@ def _tree(file: SourceFile, name: str, showing: _Showing, rights: Rights | None)
         "calibration_error": tree.calibration_error,
         "navigator": NAVIGATOR if NAVIGATOR in tree.nodes else None,
     }
-    return Listing(lambda: _nodes(tree), adapt, metadata=lambda: shown, specs=["SignalTree"], rights=rights)
-
-
-class _Entries(Mapping[str, Entry]):
-    """Entries by name, each made when it is looked at: to count thousands of files, none need be described."""
-
-    def __init__(self, names: Collection[str], make: Callable[[str], Entry]) -> None:
-        self._names = names
-        self._make = make
-
-    def __getitem__(self, name: str) -> Entry:
-        if name not in self._names:
-            raise KeyError(name)
-        return self._make(name)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._names
+    return Listing(
+        lambda: _nodes(tree),
+        adapt,
+        metadata=lambda: shown,
+        specs=["SignalTree"],
+        rights=rights,
+        rights_of=rights_of if tree.is_mixed and serving.rights is not None else None,
+    )
 
 
 def _entries(folder: Folder) -> Mapping[str, Entry]:
@@ -325,7 +338,7 @@ def _entries(folder: Folder) -> Mapping[str, Entry]:
         entry = folder.entries[name]
         return Entry(name, {}) if isinstance(entry, Folder) else _file_entry(entry)._replace(name=name)
 
-    return _Entries(folder.entries, make)
+    return Entries(folder.entries, make)
 
 
 @once
@@ -351,8 +364,7 @@ def _trees(file: SourceFile) -> dict[str, Entry]:
 
 
 def _tree_entry(file: SourceFile, signal: Signal) -> Entry:
-    stored = file.stored.get(signal.name)
-    nodes = stored.nodes if stored else ()
+    nodes = file.made(signal.name)
     card = tree_card(file.source, signal, nodes)
     # Of all nodes, also where the card has only the first names.
     text = f"{text_of(card)} {text_of([node.name for node in nodes])}"

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tiled_spyde import records
 from tiled_spyde.errors import NotFound
-from tiled_spyde.snapshot import Folder, SourceFile, changed
+from tiled_spyde.kept import KeptTrees
+from tiled_spyde.snapshot import Folder, Place, SourceFile, changed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
     from sqlalchemy.engine import Connection
@@ -29,6 +31,8 @@ class Memory:
         What is served; of a path that lies in several, the innermost counts.
     calibration : callable
         ``(path, name of the signal)`` → the operation that a configuration puts before everything, or None.
+    apart : bool
+        Not everyone may read all served folders.
 
     Attributes
     ----------
@@ -36,7 +40,7 @@ class Memory:
         What is served: replaced as a whole, so readers take it without waiting.
     files : dict
         By absolute path, what is served.
-    stored : dict
+    stored : KeptTrees
         Trees that have nodes, by file and signal: also of files that are gone, or not served this time.
     seen : tuple
         Which database it was, and the number of the last change taken over.
@@ -44,17 +48,17 @@ class Memory:
         Files that are new, or hold something else; emptied by whoever looks.
     """
 
-    def __init__(self, served: Sequence[Served], calibration: Calibration) -> None:
+    def __init__(self, served: Sequence[Served], calibration: Calibration, *, apart: bool = False) -> None:
         self.top = Folder()
         self.files: dict[Path, SourceFile] = {}
-        self.stored: dict[Path, dict[str, StoredTree]] = {}
+        self.stored = KeptTrees()
         self.seen: tuple[object, int] = (None, -1)
         self.appeared: set[Address] = set()
         # What is called whenever `top` is another one.
         self.told: list[Callable[[], None]] = []
         # The innermost first.
         self.served = sorted(served, key=lambda place: -len(place.path.parts))
-        self._calibration = calibration
+        self._calibration, self._apart = calibration, apart
 
     def served_at(self, path: Path) -> Served | None:
         """Return the innermost served folder that `path` lies in."""
@@ -107,6 +111,18 @@ class Memory:
                 raise
             return path[:-1], found.id
 
+    def made_elsewhere(self, tree: str, node: str) -> list[str]:
+        """Return what is said of the nodes in other trees with a parameter that names this one, by ids.
+
+        Where not everyone may read all folders, they are counted and not named.
+        """
+        found = [
+            "/".join((*place.address(path), signal, name))
+            for path, signal, name in self.stored.naming(tree, node)
+            if path in self.files and (place := self.served_at(path))
+        ]
+        return ["a node of another folder"] * bool(found) if self._apart else list(map(repr, found))
+
     def knows(self, tree: StoredTree) -> bool:
         """Whether that tree is written already."""
         return any(tree.id == known.id for known in self.stored.get(tree.path, {}).values())
@@ -138,8 +154,8 @@ class Memory:
         trees = records.trees_since(connection, since)
         touched = set(self.stored) if whole else set()
         if whole:
-            self.stored = {}
-        touched |= self.keep(trees)
+            self.stored.clear()
+        touched |= self.stored.keep(trees)
         self.show(
             {
                 path: self.file_of(path, found.get(path, self.remembered(path)))
@@ -148,22 +164,6 @@ class Memory:
         )
         self.seen = now
         return True
-
-    def keep(self, trees: Iterable[StoredTree]) -> set[Path]:
-        """Put trees in the place of what was known of them; returns the files that they are and were of."""
-        ids = {tree.id: tree for tree in trees}
-        if not ids:
-            return set()
-        left = {p for p, of in self.stored.items() if any(tree.id in ids for tree in of.values())}
-        for path in left:
-            kept = {signal: tree for signal, tree in self.stored[path].items() if tree.id not in ids}
-            self.stored[path] = kept
-        for tree in ids.values():
-            self.stored[tree.path] = {**self.stored.get(tree.path, {}), tree.signal: tree}
-        for path in left:
-            if not self.stored[path]:
-                del self.stored[path]
-        return left | {tree.path for tree in ids.values()}
 
     def remembered(self, path: Path) -> Remembered | None:
         """Return what the index holds of a file."""
@@ -175,12 +175,18 @@ class Memory:
         """Return the file that is `remembered`, with its trees and what is open of it; None where it is gone."""
         if remembered is None:
             return None
-        file = SourceFile(remembered, self.stored.get(path, {}), self._calibration, source)
+        place = self.served_at(path)
+        there = Place(
+            place.address(path) if place else (), partial(self.stored.tree, self.files), self._apart
+        )
+        file = SourceFile(remembered, self.stored.get(path, {}), self._calibration, source, there)
         before = self.files.get(path)
         return file if before is None else file.sharing(before)
 
     def show(self, files: Mapping[Path, SourceFile | None]) -> None:
-        """Replace the snapshot by one with these files in it, or without them."""
+        """Replace the snapshot by one with or without these files; nodes elsewhere that are made from theirs follow."""
+        users = self.stored.users_of(files.keys())
+        files = {**files, **{path: self.file_of(path, self.remembered(path)) for path in users}}
         addresses = {path: place.address(path) for path in files if (place := self.served_at(path))}
         if not addresses:
             return
@@ -199,5 +205,5 @@ class Memory:
     def show_tree(self, path: Address, stored: StoredTree, tree: SignalTree) -> None:
         """Show the tree at `path` as it is after a change of this process."""
         file = self.file(path)
-        self.keep([stored])
+        self.stored.keep([stored])
         self.show({file.remembered.path: file.with_tree(stored, tree)})

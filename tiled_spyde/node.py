@@ -9,10 +9,13 @@ from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
-from tiled_spyde.errors import InvalidOperation
+from tiled_spyde.errors import InvalidOperation, TooLarge
+from tiled_spyde.named import named_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+    from tiled_spyde.operations.base import Operation
 
 ROOT = "root"
 NAVIGATOR = "navigator"
@@ -21,6 +24,7 @@ PREVIEW = "preview"
 OWN_NAMES = frozenset({ROOT, NAVIGATOR, PREVIEW})
 
 MAX_NAME = 100
+MAX_PARAMETERS = 2**18
 # No separator of paths, keys or queries, nothing unprintable, and no leading dot.
 _NAME = re.compile(r"(?!\.)[^\W_](?:[\w .,()+=-]*[\w)+])?", re.UNICODE)
 
@@ -38,7 +42,8 @@ class Node:
     parent : str or None
         The id of the node it is made from.
     operation, parameters : str
-        What it does: a registered name, and every parameter as JSON with sorted keys.
+        What it does: a registered name, and every parameter as JSON with sorted keys. One that is a node names it by
+        its id: ``#node``, or ``#tree/node`` for a node of another tree.
     created, created_by : str or None
         When (UTC, ISO 8601) and by whom it was made.
     description : str or None
@@ -58,6 +63,17 @@ class Node:
     made: int = 0
     version: int = 0
 
+    @property
+    def inputs(self) -> Mapping[str, str]:
+        """Nodes that its parameters name, by parameter."""
+        return named_in(self.parameters)
+
+    @property
+    def made_from(self) -> tuple[str, ...]:
+        """Ids of the nodes of the same tree that it is made from: its parent, and what its parameters name."""
+        inside = (ref[1:] for ref in self.inputs.values() if "/" not in ref)
+        return (*filter(None, (self.parent,)), *inside)
+
     def values(self) -> dict[str, Any] | None:
         """Return every parameter by name; None where somebody has written something else into the database."""
         try:
@@ -74,6 +90,23 @@ def by_name(own: Iterable[Node], made: Iterable[Node]) -> dict[str, Node]:
         shown = _addressable(node, held)
         held[shown.name] = shown
     return held
+
+
+def as_text(operation: Operation) -> str:
+    """Return every parameter of `operation` as JSON with sorted keys: equal steps, equal texts.
+
+    Raises
+    ------
+    TooLarge
+        It has more than `MAX_PARAMETERS` characters.
+    """
+    text = json.dumps(operation.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    if len(text) > MAX_PARAMETERS:
+        raise TooLarge(
+            f"{operation.name}: the parameters have {len(text)} characters; a node keeps at most "
+            f"{MAX_PARAMETERS}. Use fewer or coarser ones."
+        )
+    return text
 
 
 def now() -> str:

@@ -76,7 +76,8 @@ class Permits:
 
     async def _probe(self, node: str, scope: Scope) -> bool:
         metrics.probed()
-        status, _ = await asked(self._app, f"/api/v1/array/full/{node}", _NOTHING, scope)
+        path, _, _ = node.partition("\0")  # see `plain.Named`
+        status, _ = await asked(self._app, f"/api/v1/array/full/{path}", _NOTHING, scope)
         return status == 200
 
     async def _expiry(self, credential: bytes, scope: Scope) -> float:

@@ -18,7 +18,7 @@ from tiled.server.settings import get_settings
 from tiled_spyde import codecs
 from tiled_spyde import headers as http
 from tiled_spyde.adapters import NodeAdapter, chunk_shape
-from tiled_spyde.bodies import OCTETS, Body, encoding_for
+from tiled_spyde.bodies import OCTETS, Body
 from tiled_spyde.errors import SpydeError
 from tiled_spyde.node import PREVIEW, ROOT
 from tiled_spyde.previews import address_of, asks_of, steps_of
@@ -61,7 +61,10 @@ class Named:
     Parameters
     ----------
     node : str
-        Path of the node, without a key: what rights are asked for.
+        Path of the node, without a key; of a preview, with it.
+    permit : str
+        What rights are asked for: a path, and after a null what else enters the node from elsewhere, for that may
+        be something else the next moment.
     body : Body or None
         None where zarr's array has no such chunk.
     tag : str
@@ -75,6 +78,7 @@ class Named:
     """
 
     node: str
+    permit: str
     body: Body | None
     tag: str = ""
     headers: RawHeaders = ()
@@ -86,6 +90,7 @@ class Named:
 @dataclass(frozen=True, slots=True)
 class _Node:
     path: str
+    permit: str
     pinned: bool
     recipe: Recipe
     shape: tuple[int, ...]
@@ -177,7 +182,7 @@ class Plain:
         shape = ",".join(map(str, selection.shape))
         if "expected_shape" in given and given["expected_shape"] != (shape or "scalar"):
             return None
-        return self._answer(node, _encoded(node.recipe, selection, media_type, accept_encoding), shape)
+        return self._answer(node, Body.encoded(node.recipe, selection, media_type, accept_encoding), shape)
 
     def _derived(self, path: str, query: bytes, accept: bytes | None, accept_encoding: str) -> Named | None:
         """Return the slice of a chain on the node at a path."""
@@ -190,7 +195,7 @@ class Plain:
         if media_type is None or found is None or selection is None:
             return None
         node, preview = found
-        body = _encoded(node.recipe, selection, media_type, accept_encoding)
+        body = Body.encoded(node.recipe, selection, media_type, accept_encoding)
         named = self._answer(node, body, ",".join(map(str, selection.shape)))
         return named and replace(named, preview=preview)
 
@@ -203,9 +208,9 @@ class Plain:
         recipe = preview.recipe
         if not recipe.shape or 0 in recipe.shape:
             return None
-        whole = tuple(map(range, recipe.shape))
-        address = address_of(path, preview)
-        node = _Node(below.path, False, recipe, recipe.shape, chunk_shape(recipe), whole, address)
+        shape, address = recipe.shape, address_of(path, preview)
+        own, whole = unquote(address), tuple(map(range, shape))
+        node = _Node(own, below.permit, False, recipe, shape, chunk_shape(recipe), whole, address)
         _remember(self._chains, (path, text), (node, preview), _MOST_NODES)
         return node, preview
 
@@ -223,7 +228,7 @@ class Plain:
             end = whole.stop
             start, stop = number * size, (number + 1) * size
             if start >= end:
-                return Named(node.path, None)
+                return Named(node.path, node.permit, None)
             if stop > end:
                 padded = node.chunks
             ranges.append(whole if stop >= end and not start else range(start, min(stop, end)))
@@ -253,7 +258,9 @@ class Plain:
         if shape is not None:
             own += ((b"x-array-shape", shape.encode()),)
         lines_of_304 = lines + laid_out(own)
-        return Named(node.path, body, tag, (*head, *own), laid_out(head[:1]) + lines_of_304, lines_of_304)
+        return Named(
+            node.path, node.permit, body, tag, (*head, *own), laid_out(head[:1]) + lines_of_304, lines_of_304
+        )
 
     def _head(self, node: _Node, media_type: str, zarr: bool) -> RawHeaders:
         """Return the headers that all answers of one kind from a node have."""
@@ -283,9 +290,14 @@ class Plain:
         above, slash, name = path.rpartition("/")
         plain, pinned, _ = name.partition("@")
         recipe = entry.recipe
-        # A preview is no node to ask tiled about; whoever may read its tree may read it.
-        shape, path = recipe.info.shape, f"{above}{slash}{ROOT if plain == PREVIEW else plain}"
-        return _Node(path, bool(pinned), recipe, shape, chunk_shape(recipe), tuple(map(range, shape)))
+        # A preview is no node to ask tiled about; whoever may read its tree, and all that enters it, may read it.
+        also = entry.rights.also if entry.rights else ()
+        if plain == PREVIEW and also:
+            return None
+        shape, asked = recipe.info.shape, f"{above}{slash}{ROOT if plain == PREVIEW else plain}"
+        permit = "\0".join((asked, *(rights.address for rights in also)))
+        own, whole = path if plain == PREVIEW else asked, tuple(map(range, shape))
+        return _Node(own, permit, bool(pinned), recipe, shape, chunk_shape(recipe), whole)
 
     def _entry(self, path: str) -> Any:
         """Return what is at a path, or None."""
@@ -296,15 +308,6 @@ class Plain:
             except (KeyError, TypeError):
                 return None
         return entry
-
-
-def _encoded(recipe: Recipe, selection: Selection, media_type: str, accept_encoding: str) -> Body:
-    """Return the body of a slice in the best encoding that is accepted."""
-    body = Body.of(recipe, selection, media_type)
-    if accept_encoding and media_type == OCTETS:
-        encoding = encoding_for(http.accepted_encodings(accept_encoding), body.nbytes)
-        body = Body.of(recipe, selection, media_type, encoding)
-    return body
 
 
 def laid_out(headers: RawHeaders) -> bytes:

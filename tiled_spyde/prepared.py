@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field, TypeAdapter, ValidationError
 
 from tiled_spyde.errors import Gone, InvalidOperation, SpydeError, StorageFull, Unavailable
-from tiled_spyde.node import ROOT, check_name
+from tiled_spyde.node import ROOT, as_text, check_name
 from tiled_spyde.operations import build
 from tiled_spyde.operations.base import Strict
-from tiled_spyde.tree import as_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -20,17 +20,19 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from tiled_spyde import records
 from tiled_spyde.errors import Gone, InvalidOperation, NotFound, SpydeError, TooLarge
-from tiled_spyde.node import PREVIEW
+from tiled_spyde.named import address_of as address_in
+from tiled_spyde.named import entering, inputs_of
+from tiled_spyde.node import PREVIEW, Node, as_text
 from tiled_spyde.operations import build, explain
 from tiled_spyde.operations.base import Strict
 from tiled_spyde.recipe import MAX_STEPS
 from tiled_spyde.records import StoredPreview
-from tiled_spyde.tree import as_text
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from tiled_spyde.database import Database
+    from tiled_spyde.operations.base import Operation
     from tiled_spyde.recipe import Recipe
     from tiled_spyde.tree import SignalTree
 
@@ -75,12 +77,15 @@ class Preview:
         The operations with every parameter, as JSON.
     recipe : Recipe
         What it came to when it was derived.
+    entering : frozenset of tuple of str
+        Addresses of the other trees that it is made from.
     """
 
     place: str
     node: str
     steps: str
     recipe: Recipe
+    entering: frozenset[tuple[str, ...]] = frozenset()
 
     @property
     def key(self) -> str:
@@ -125,7 +130,19 @@ def check_number(steps: Sequence[Step]) -> None:
 
 def asks_of(path: str, steps: Sequence[Step]) -> tuple[str, ...]:
     """Return the paths of all nodes that someone must be allowed to read for a chain on the node at `path`."""
-    return (path,)
+    *here, _ = path.strip("/").split("/")
+    named = dict.fromkeys(name for step in steps for name in _named_by(step))
+    return (path, *("/".join(address_in(name, tuple(here))) for name in named))
+
+
+def _named_by(step: Step) -> Collection[str]:
+    """Return the nodes that parameters of a step name, as people write them; of what makes no sense, nothing."""
+    if not any(isinstance(value, dict) and "node" in value for value in step.parameters.values()):
+        return ()
+    try:
+        return build(step.operation, step.parameters).named.values()
+    except SpydeError:
+        return ()
 
 
 def address_of(path: str, preview: Preview) -> str:
@@ -141,10 +158,17 @@ class Previews:
     ----------
     database : Database, optional
         Where other processes look for it. While it cannot be used, this process remembers what it has derived.
+    kept : callable
+        Gives an operation in the tree at an address with the nodes that it names by their ids: `Catalog.kept`.
     """
 
-    def __init__(self, database: Database | None = None) -> None:
+    def __init__(
+        self,
+        database: Database | None = None,
+        kept: Callable[[tuple[str, ...], Operation], Operation] = lambda at, operation: operation,
+    ) -> None:
         self._database = database
+        self._kept = kept
         # What can be asked for, what is to be written, and what others wrote and nobody has resolved here.
         self._held: _Bounded[_Held] = _Bounded(_MOST_HELD)
         self._waiting: _Bounded[StoredPreview] = _Bounded(_MOST_WAITING)
@@ -164,21 +188,23 @@ class Previews:
             An operation is unknown, does not fit or has parameters out of bounds; there are too many steps.
         """
         node, given, recipe = tree.nodes[name].id, list[tuple[str, str]](), tree.recipe(name)
+        others = tree.entering(name)
         if name == PREVIEW:
             below = self._of(tree, recipe.key)
-            node, given = below.node, json.loads(below.steps)
+            node, given, others = below.node, json.loads(below.steps), below.entering
         for number, step in enumerate(steps):
             try:
-                operation = build(step.operation, step.parameters)
-                recipe = recipe.then(operation)
+                operation = self._kept(tree.address, build(step.operation, step.parameters))
+                recipe, more = _then(tree, recipe, operation)
             except SpydeError as error:
                 where = f"Step {number + 1}: " if len(steps) > 1 else ""
                 raise type(error)(f"{where}{error}") from error
             given.append((operation.name, as_text(operation)))
+            others |= more
         text = json.dumps(given, separators=(",", ":"))
         if len(text) > MAX_STEPS_TEXT:
             raise TooLarge(f"The steps have {len(text)} characters; a preview has at most {MAX_STEPS_TEXT}.")
-        return Preview(tree.place, node, text, recipe)
+        return Preview(tree.place, node, text, recipe, others)
 
     def keep(self, preview: Preview) -> None:
         """Remember a preview that was just asked for, and have it written; microseconds."""
@@ -203,8 +229,8 @@ class Previews:
         """Whether it is in memory; microseconds."""
         return (place, key) in self._held or (place, key) in self._found
 
-    def recipe(self, tree: SignalTree, key: str) -> tuple[str, Recipe]:
-        """Return the node that a preview begins with, by its id, and what the preview is.
+    def get(self, tree: SignalTree, key: str) -> Preview:
+        """Return the preview with a key.
 
         Raises
         ------
@@ -215,8 +241,7 @@ class Previews:
         """
         if not key:
             raise NotFound(f"{PREVIEW!r} is no node: a preview is named together with its key.")
-        found = self._of(tree, key)
-        return found.node, found.recipe
+        return self._of(tree, key)
 
     def look_for(self, keys: Collection[str]) -> None:
         """Look in the database for what other processes have derived; waits for it.
@@ -260,20 +285,21 @@ class Previews:
 
     def _resolved(self, tree: SignalTree, row: StoredPreview) -> Preview:
         """Make a preview of what another process wrote."""
-        node = tree.with_id(row.node)
+        node = tree.by_id(row.node)
         try:
             if node is None:
                 raise NotFound("it was deleted")
-            recipe = tree.recipe(node.name)
+            recipe, others = tree.recipe(node.name), tree.entering(node.name)
             for name, parameters in json.loads(row.steps):
-                recipe = recipe.then(build(name, json.loads(parameters)))
+                recipe, more = _then(tree, recipe, build(name, json.loads(parameters)))
+                others |= more
         except (SpydeError, ValueError, TypeError) as error:
             raise Gone(
                 f"The node that this preview was derived from is another one by now: {error}."
             ) from error
         if recipe.key != row.key:
             raise Gone("The node that this preview was derived from has changed. Derive it again.")
-        return Preview(row.tree, row.node, row.steps, recipe)
+        return Preview(row.tree, row.node, row.steps, recipe, others)
 
     # In the thread that writes.
 
@@ -316,6 +342,16 @@ class Previews:
             raise
         if clearing:
             self._cleared = time.monotonic()
+
+
+def _then(
+    tree: SignalTree, recipe: Recipe, operation: Operation
+) -> tuple[Recipe, frozenset[tuple[str, ...]]]:
+    """Return a recipe with one step more, and the addresses of the other trees that the step names nodes of."""
+    after = recipe.then(operation, inputs_of(tree, operation))
+    if not operation.named:
+        return after, frozenset()
+    return after, entering(tree, Node(PREVIEW, PREVIEW, None, operation.name, as_text(operation)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,14 +7,16 @@ import json
 from functools import cache, cached_property
 from importlib.metadata import PackageNotFoundError, version
 from operator import mul
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from tiled_spyde.errors import InvalidOperation
+from tiled_spyde.operations.inputs import check_inputs
 from tiled_spyde.signals import PromptReader
 from tiled_spyde.slices import index_of, strides_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
 
@@ -26,6 +28,11 @@ MAX_STEPS = 64
 
 # Whose versions decide the bytes of a computed frame.
 COMPUTING_PACKAGES = ("numpy", "scipy", "scikit-image", "rosettasciio", "tiled-spyde")
+# Reading a frame of a node that a parameter names, and one that was stored, in seconds; for estimates only.
+_READ_SECONDS = 0.1e-3
+_STORED_SECONDS = 1e-3
+
+NO_INPUTS: Mapping[str, Recipe] = MappingProxyType({})
 
 
 class Recipe:
@@ -39,6 +46,8 @@ class Recipe:
         What `operation` is applied to; None for the root itself.
     operation : Operation or None
         The last step.
+    inputs : mapping of str to Recipe
+        The nodes that its parameters name, by parameter: read at the same position, or the one frame they have.
 
     Raises
     ------
@@ -46,18 +55,28 @@ class Recipe:
         The operation does not fit the parent's signal, or the chain is too long.
     """
 
-    def __init__(self, root: Root, parent: Recipe | None = None, operation: Operation | None = None) -> None:
+    def __init__(
+        self,
+        root: Root,
+        parent: Recipe | None = None,
+        operation: Operation | None = None,
+        inputs: Mapping[str, Recipe] = NO_INPUTS,
+    ) -> None:
         self.root = root
         self.parent = parent
         self.operation = operation
+        self.inputs = inputs
         # Whether the last step only looks differently at the numbers of its parent.
         self.is_view: bool = operation is not None and operation.locality == "slice"
-        self.length: int = 0 if parent is None else parent.length + 1
+        # Whether the last step needs all positions, so that its one frame is computed by a job, and stored.
+        self.is_whole: bool = operation is not None and operation.locality == "whole"
+        # Steps, with those of the inputs.
+        self.length: int = 0 if parent is None else parent.length + 1 + sum(i.length for i in inputs.values())
         self.info: SignalInfo = root.info if parent is None else self._declared()
 
-    def then(self, operation: Operation) -> Recipe:
+    def then(self, operation: Operation, inputs: Mapping[str, Recipe] = NO_INPUTS) -> Recipe:
         """Return the recipe that applies `operation` to this one's frames."""
-        return Recipe(self.root, self, operation)
+        return Recipe(self.root, self, operation, inputs)
 
     @cached_property
     def function(self) -> FrameFunction:
@@ -93,6 +112,26 @@ class Recipe:
         return not self.stored and self.navigation_dimension > 0 and not self.info.signal_axes
 
     @cached_property
+    def above(self) -> tuple[Recipe, ...]:
+        """What the last step is made from: its parent, and its inputs."""
+        return () if self.parent is None else (self.parent, *self.inputs.values())
+
+    @cached_property
+    def wholes(self) -> tuple[Recipe, ...]:
+        """Recipes whose one frame must be stored before a frame of this one can be computed."""
+        return (self,) if self.is_whole else self.wholes_above
+
+    @cached_property
+    def wholes_above(self) -> tuple[Recipe, ...]:
+        """Those of `above`."""
+        return tuple({whole.key: whole for recipe in self.above for whole in recipe.wholes}.values())
+
+    @cached_property
+    def is_mixed(self) -> bool:
+        """Whether a frame is made from more than one chain."""
+        return bool(self.inputs) or (self.parent is not None and not self.is_whole and self.parent.is_mixed)
+
+    @cached_property
     def root_frame_bytes(self) -> int:
         """Size of a frame in the file."""
         return self.root.info.frame_bytes
@@ -102,8 +141,8 @@ class Recipe:
         """Of the frames that are held whole to compute one of these; 0 where none is computed."""
         if self.parent is None or self.stored:
             return 0
-        below = max(self.parent.largest_frame_bytes, self.root_frame_bytes)
-        return max(self.info.frame_bytes, below)
+        below = (max(recipe.largest_frame_bytes, recipe.root_frame_bytes) for recipe in self.above)
+        return max(self.info.frame_bytes, *below)
 
     @cached_property
     def read_at_once(self) -> Callable[[Index, Region], NDArray[Any] | None] | None:
@@ -151,37 +190,66 @@ class Recipe:
 
     @cached_property
     def seconds(self) -> float:
-        """Estimated time for one frame from the root, on one core."""
+        """Estimated time for one frame from the root, on one core; for one that is stored, to read it."""
         if self.parent is None or self.operation is None:
             return 0.0
-        return self.parent.seconds + self.operation.seconds(self.parent.info)
+        if self.is_whole:
+            return _STORED_SECONDS
+        inputs = sum(_READ_SECONDS + i.seconds for i in self.inputs.values() if i.navigation_dimension)
+        return self.parent.seconds + self.operation.seconds(self.parent.info) + inputs
 
     @cached_property
     def key(self) -> str:
         """Content key: equal keys mean equal bytes, on every host. The first call reads samples of the file."""
         if self.parent is None:
             return _digest(self.root.fingerprint, self.root.name, package_versions())
-        return _digest(self.parent.key, *self.to_json()[-1:])
+        step = self._step() | {"inputs": {name: recipe.key for name, recipe in self.inputs.items()}}
+        return _digest(self.parent.key, step if self.inputs else self._step())
 
     def to_json(self) -> list[dict[str, Any]]:
-        """Return the steps from the root, each with every parameter."""
+        """Return the steps from the root, each with every parameter.
+
+        A parameter that is a node stands in ``inputs`` of its step instead: as the ``step`` of this list after which
+        the frames are those that it names (0: the root's), else with ``steps`` of its own. These begin at the same
+        root, or at that of their ``source``.
+        """
         if self.parent is None or self.operation is None:
             return []
-        step = {
+        step = self._step()
+        if self.inputs:
+            step["inputs"] = {name: self._described(recipe) for name, recipe in self.inputs.items()}
+        return [*self.parent.to_json(), step]
+
+    def _step(self) -> dict[str, Any]:
+        """Return the last step without its inputs."""
+        if self.operation is None:
+            raise InvalidOperation("A root has no operation.")
+        return {
             "operation": self.operation.name,
             "version": self.operation.version,
-            "parameters": self.operation.model_dump(mode="json"),
+            "parameters": self.operation.model_dump(mode="json", exclude=set(self.inputs)),
         }
-        return [*self.parent.to_json(), step]
+
+    def _described(self, recipe: Recipe) -> dict[str, Any]:
+        same = self.parent
+        while same is not None:
+            if same.root is recipe.root and same.key == recipe.key:
+                return {"step": len(same.to_json())}
+            same = same.parent
+        if recipe.root is self.root:
+            return {"steps": recipe.to_json()}
+        return {"source": recipe.root.to_json(), "steps": recipe.to_json()}
 
     def _declared(self) -> SignalInfo:
         if self.parent is None or self.operation is None:
             raise InvalidOperation("An operation needs a parent.")
         if self.length > MAX_STEPS:
             raise InvalidOperation(
-                f"A chain has at most {MAX_STEPS} steps; this one would have {self.length}."
+                f"A chain has at most {MAX_STEPS} steps; this one would have {self.length}"
+                + (", with those of the nodes that parameters name." if self.is_mixed else ".")
             )
         self.operation.check(self.parent.info)
+        check_inputs(self.operation, self.parent.info, {name: i.info for name, i in self.inputs.items()})
         return self.operation.output(self.parent.info)
 
 

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
+from uuid import uuid4
 
 import sqlalchemy as sa
 
 from tiled_spyde.database import history, nodes, previews, sources, state, trees
 from tiled_spyde.labels import plain_text
+from tiled_spyde.named import named_in, trees_in
 from tiled_spyde.node import Node, now
 from tiled_spyde.sources import Source
 
@@ -70,6 +72,31 @@ class StoredTree:
     signal: str
     fingerprint: str
     nodes: tuple[Node, ...] = ()
+
+    @classmethod
+    def of(cls, file: Remembered, signal: str) -> StoredTree:
+        """Return a new tree of a signal."""
+        return cls(uuid4().hex, file.path, signal, file.fingerprint)
+
+    @property
+    def named(self) -> set[str]:
+        """Ids of the other trees that parameters of its nodes name nodes of."""
+        return set().union(*(trees_in(node.parameters) for node in self.nodes))
+
+    @property
+    def unmixed(self) -> tuple[Node, ...]:
+        """Nodes that nothing of another tree enters, directly or not."""
+        mixed = {node.id for node in self.nodes if trees_in(node.parameters)}
+        new = mixed
+        while new:
+            above = {f"#{id_}" for id_ in mixed}
+            new = {
+                node.id
+                for node in self.nodes
+                if node.id not in mixed and above & {f"#{node.parent}", *named_in(node.parameters).values()}
+            }
+            mixed = mixed | new
+        return tuple(node for node in self.nodes if node.id not in mixed)
 
 
 @dataclass(frozen=True, slots=True)

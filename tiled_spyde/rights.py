@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -53,19 +53,35 @@ class Rights:
         Names, ``*`` for everyone who has logged in, ``public`` for everyone. Editors read too.
     below : mapping
         By name, the rights of served folders that stand in here; nothing else does.
+    also : tuple of Rights
+        Of other folders, from which something enters: who reads it must be allowed to read those too.
     """
 
     address: str = ""
     readers: frozenset[str] = frozenset()
     editors: frozenset[str] = frozenset()
     below: Mapping[str, Rights] = field(default_factory=dict)
+    also: tuple[Rights, ...] = ()
 
     def of(self, name: str) -> Rights:
         """Return the rights of a child."""
         return self.below.get(name, NOBODY) if self.below else self
 
+    def at(self, address: Iterable[str]) -> Rights:
+        """Return the rights of what is at an address below."""
+        rights = self
+        for name in address:
+            rights = rights.of(name)
+        return rights
+
+    def entered_by(self, others: Iterable[Rights]) -> Rights:
+        """Return the rights of what is made from things with `others`, too."""
+        return replace(self, also=tuple(others))
+
     def shown_to(self, person: Person) -> bool:
         """Say whether someone may know of it and read it."""
+        if not all(rights.shown_to(person) for rights in self.also):
+            return False
         if self.below:
             return not self.address or any(rights.shown_to(person) for rights in self.below.values())
         allowed = person.only is None or self.address in person.only

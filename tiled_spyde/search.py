@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from fnmatch import translate
 from typing import Any, NamedTuple
 
@@ -35,6 +35,28 @@ class Entry(NamedTuple):
     specs: frozenset[str] = frozenset()
     family: str = "container"
     text: str | None = None
+
+
+class Entries(Mapping[str, Entry]):
+    """Entries by name, each made when it is looked at: to count thousands of files, none need be described."""
+
+    def __init__(self, names: Collection[str], make: Callable[[str], Entry]) -> None:
+        self._names = names
+        self._make = make
+
+    def __getitem__(self, name: str) -> Entry:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._make(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
 
 
 def matching(query: Any, entries: Iterable[Entry]) -> list[str]:

@@ -6,15 +6,16 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from tiled_spyde.errors import SpydeError
 from tiled_spyde.names import safe_name
-from tiled_spyde.tree import SignalTree
+from tiled_spyde.tree import Others, SignalTree
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from tiled_spyde.node import Node
     from tiled_spyde.operations.base import Operation
     from tiled_spyde.records import Remembered, StoredTree
     from tiled_spyde.sources import Root, Source
@@ -49,6 +50,23 @@ class Served:
         return (*self.name, *below) or (safe_name(path.name),)
 
 
+class Place(NamedTuple):
+    """Where a file is served.
+
+    Parameters
+    ----------
+    address : tuple of str
+    others : callable
+        Gives a tree by its id, for parameters that are nodes of other trees.
+    apart : bool
+        Not everyone who may read the file may read the others.
+    """
+
+    address: Address = ()
+    others: Others = lambda tree: None
+    apart: bool = False
+
+
 class SourceFile:
     """A file: what is remembered of it, and its trees, made when somebody looks at them.
 
@@ -62,6 +80,7 @@ class SourceFile:
         ``(path, name of the signal)`` → what a configuration puts before everything.
     source : Source, optional
         What `remembered` says, where somebody has it already.
+    place : Place, optional
     """
 
     def __init__(
@@ -70,9 +89,11 @@ class SourceFile:
         stored: Mapping[str, StoredTree],
         calibration: Calibration,
         source: Source | None = None,
+        place: Place | None = None,
     ) -> None:
         if source is not None:
             self.__dict__["source"] = source
+        self.place = place or Place()
         self.remembered = remembered
         self.stored = stored
         self._calibration = calibration
@@ -86,6 +107,13 @@ class SourceFile:
     def signals(self) -> tuple[str, ...]:
         """Names of its signals; nothing is parsed for it."""
         return self.remembered.signals
+
+    def made(self, signal: str) -> tuple[Node, ...]:
+        """Return what people made of a signal, as far as everyone who may read the file may know of it."""
+        stored = self.stored.get(signal)
+        if stored is None:
+            return ()
+        return stored.unmixed if self.place.apart else stored.nodes
 
     @cached_property
     def source(self) -> Source:
@@ -106,8 +134,9 @@ class SourceFile:
     def with_tree(self, stored: StoredTree, tree: SignalTree) -> SourceFile:
         """Return the file with a tree that has grown."""
         kept = {**self.stored, stored.signal: stored}
-        grown = SourceFile(self.remembered, kept, self._calibration, self.source)
-        grown.__dict__["trees"] = {**self.trees, stored.signal: tree}
+        grown = SourceFile(self.remembered, kept, self._calibration, self.source, self.place)
+        if not any(tree.named for tree in kept.values()):  # else what others know of it may be old
+            grown.__dict__["trees"] = {**self.trees, stored.signal: tree}
         return grown
 
     def _tree(self, root: Root) -> SignalTree:
@@ -118,7 +147,8 @@ class SourceFile:
         except SpydeError as error:
             calibration = error
         place = f"{self.remembered.path.as_uri()}#{root.name}"
-        return SignalTree.of(root, calibration, nodes, place)
+        address = (*self.place.address, root.name)
+        return SignalTree.of(root, calibration, nodes, place, address, self.place.others)
 
 
 @dataclass(frozen=True, eq=False)

@@ -36,11 +36,13 @@ class Ticket:
     urgency : Urgency
     """
 
-    __slots__ = ("_abandoned", "_then", "client", "timings", "urgency")
+    __slots__ = ("_abandoned", "_then", "client", "job", "node", "timings", "urgency")
 
     def __init__(self, client: str = "", urgency: Urgency = Urgency.LOOKED_AT) -> None:
         self.client = client
         self.urgency = urgency
+        # Path of the node that is asked for, and address of the job that it waits for, where these are known.
+        self.node = self.job = ""
         self._abandoned = False
         self._then: list[Callable[[], None]] = []
         # Seconds by stage: queue, read, compute, encode.

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import json
 from collections import ChainMap
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import count
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from tiled_spyde.errors import Gone, InvalidOperation, NameTaken, NotFound, SpydeError, TooLarge
-from tiled_spyde.node import NAVIGATOR, OWN_NAMES, PREVIEW, ROOT, Node, by_name, check_name, now
+from tiled_spyde.errors import Gone, InvalidOperation, NameTaken, NotFound, SpydeError
+from tiled_spyde.named import entering, inputs_of
+from tiled_spyde.node import NAVIGATOR, OWN_NAMES, PREVIEW, ROOT, Node, as_text, by_name, check_name, now
 from tiled_spyde.operations import build
 from tiled_spyde.recipe import MAX_STEPS, Recipe
 
@@ -25,7 +26,13 @@ if TYPE_CHECKING:
     from tiled_spyde.sources import Root
 
 MAX_NODES = 10_000
-MAX_PARAMETERS = 2**18
+
+# From the id of another tree to what it is now; None where it is not served.
+Others = Callable[[str], "SignalTree | None"]
+
+
+class _Endless(Exception):
+    """A node has too many steps, or is made from itself."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +49,10 @@ class SignalTree:
         Why the calibration that a configuration asks for is not there.
     place : str
         What tells it from all other trees: its file and the signal in it.
+    address : tuple of str
+        Where it is served.
+    others : callable
+        Gives the other trees that parameters name.
     """
 
     root: Root
@@ -51,6 +62,8 @@ class SignalTree:
     _resolved: MutableMapping[str, Recipe | SpydeError] = field(default_factory=dict, repr=False)
     _names: Mapping[str, str] = field(default_factory=dict, repr=False)
     place: str = ""
+    address: tuple[str, ...] = ()
+    others: Others = field(default=lambda tree: None, repr=False)
 
     @classmethod
     def of(
@@ -59,6 +72,8 @@ class SignalTree:
         calibration: Operation | SpydeError | None = None,
         nodes: tuple[Node, ...] = (),
         place: str = "",
+        address: tuple[str, ...] = (),
+        others: Others = lambda tree: None,
     ) -> SignalTree:
         """Return the tree of a signal: its root, a navigator where there can be one, and `nodes`.
 
@@ -71,8 +86,8 @@ class SignalTree:
             Where it does not fit, the root is as the file has it, and the tree says why.
         nodes : tuple of Node
             What people made of it. Any that makes no sense is kept, and failed.
-        place : str
-            What tells it from all other trees.
+        place, address, others
+            As of the class.
         """
         first, error = _calibrated(root, calibration)
         held = [Node(ROOT, ROOT)]
@@ -84,7 +99,7 @@ class SignalTree:
                 held.append(Node(NAVIGATOR, NAVIGATOR, ROOT, navigator.name, as_text(navigator)))
                 resolved[NAVIGATOR] = found
         shown = by_name(held, nodes)
-        return cls(root, shown, error, resolved, _names_by_id(shown), place)
+        return cls(root, shown, error, resolved, _names_by_id(shown), place, address, others)
 
     def with_nodes(self, nodes: Iterable[Node]) -> SignalTree:
         """Return the tree with `nodes` besides its own two; what they are made from as before stays resolved."""
@@ -102,7 +117,7 @@ class SignalTree:
 
     def failure(self, name: str) -> SpydeError | None:
         """Why the node `name` is failed: its operation does not fit what its parent is now, or none knows it."""
-        found = self._resolve(self.nodes[name])
+        found = self.resolve(self.nodes[name])
         return found if isinstance(found, SpydeError) else None
 
     def parent_name(self, name: str) -> str | None:
@@ -115,7 +130,7 @@ class SignalTree:
         return self._names.get(id_, "")
 
     def users_of(self, name: str) -> list[str]:
-        """Names of the nodes that are made from this one."""
+        """Names of the nodes of this tree that are made from this one, or have a parameter that names it."""
         return self._users.get(self.nodes[name].id, [])
 
     def below(self, name: str) -> list[str]:
@@ -126,6 +141,15 @@ class SignalTree:
             found |= dict.fromkeys(new)
             waiting += new
         return [user for user in found if user != name]
+
+    def entering(self, name: str) -> frozenset[tuple[str, ...]]:
+        """Addresses of the other trees that a node is made from: who reads it must be allowed to read them."""
+        return entering(self, self.nodes[name]) if self.is_mixed else frozenset()
+
+    @cached_property
+    def is_mixed(self) -> bool:
+        """Whether parameters name nodes of other trees."""
+        return any("/" in ref for node in self.nodes.values() for ref in node.inputs.values())
 
     def grown(
         self, name: str | None, parent: str, operation: Operation, by: str | None = None
@@ -153,7 +177,7 @@ class SignalTree:
             raise InvalidOperation(f"{parent!r} is failed, so nothing can be made from it: {failure}")
         above = self.nodes[parent].id
         node = Node(uuid4().hex, name, above, operation.name, as_text(operation), now(), by)
-        self.recipes[parent].then(operation)
+        self.recipes[parent].then(operation, inputs_of(self, operation))
         return self.with_one_more(node), node
 
     def with_one_more(self, node: Node) -> SignalTree:
@@ -185,7 +209,7 @@ class SignalTree:
             _names=ChainMap({PREVIEW: PREVIEW}, self._names),  # type: ignore[arg-type]
         )
 
-    def with_id(self, id_: str) -> Node | None:
+    def by_id(self, id_: str) -> Node | None:
         """Node that has this id."""
         name = self._names.get(id_)
         return None if name is None else self.nodes.get(name)
@@ -223,7 +247,7 @@ class SignalTree:
         name, _, key = address.partition("@")
         if name not in self.nodes:
             raise NotFound(f"There is no node {name!r} in this tree.")
-        found = self._resolve(self.nodes[name])
+        found = self.resolve(self.nodes[name])
         if isinstance(found, SpydeError):
             if key:
                 raise Gone(f"{name!r} has changed, and is failed now: {found}")
@@ -240,7 +264,7 @@ class SignalTree:
         Raises
         ------
         InvalidOperation
-            It does not fit what the node is made from, or that is failed.
+            It does not fit what the node is made from, or that is failed, or names what is made from the node.
         """
         above = self.parent_name(name) or ""
         if above not in self.nodes or (failure := self.failure(above)):
@@ -248,7 +272,7 @@ class SignalTree:
             raise InvalidOperation(
                 f"{name!r} is made from {above!r}, which is failed; mend that first: {why}"
             )
-        self.recipes[above].then(operation)
+        self.recipes[above].then(operation, inputs_of(self, operation, of=self.nodes[name]))
         return operation
 
     def check_free(self, name: str) -> None:
@@ -270,18 +294,21 @@ class SignalTree:
         """By id, the names of the nodes that are made from it."""
         found: dict[str, list[str]] = {}
         for node in self.nodes.values():
-            if node.parent:
-                found.setdefault(node.parent, []).append(node.name)
+            for id_ in dict.fromkeys(node.made_from):
+                found.setdefault(id_, []).append(node.name)
         return found
 
     def _still_right(
         self, node: Node, nodes: Mapping[str, Node], names: Mapping[str, str], known: Mapping[str, object]
     ) -> dict[str, Recipe]:
-        """Return what is resolved of one of `nodes` and of all it is made from, if they are the same here."""
+        """Return what is resolved of one of `nodes` and of all it is made from, if they are the same here.
+
+        Nothing where parameters name nodes: resolving those again is cheap, and they may be others now.
+        """
         chain: list[Node] = []
         while node.id not in known and node.parent and len(chain) <= MAX_STEPS:
             here = self.nodes.get(self._names.get(node.id, ""))
-            if here is None or _step_of(here) != _step_of(node) or node.parent not in names:
+            if here is None or _step_of(here) != _step_of(node) or node.inputs or node.parent not in names:
                 return {}
             chain.append(node)
             node = nodes[names[node.parent]]
@@ -292,35 +319,33 @@ class SignalTree:
             found[same.id] = recipe
         return found
 
-    def _resolve(self, node: Node) -> Recipe | SpydeError:
-        """Climb to what is resolved already, and come down again; a cycle is a climb that does not end."""
-        chain: list[Node] = []
-        while node.id not in self._resolved:
-            chain.append(node)
-            name = self._names.get(node.parent or "")
-            if name is None:
-                self._resolved[node.id] = InvalidOperation(
-                    f"The parent of {node.name!r} is not in this tree."
-                )
-            elif len(chain) > MAX_STEPS:
-                self._resolved[node.id] = InvalidOperation(
+    def resolve(self, node: Node, depth: int = 0) -> Recipe | SpydeError:
+        """Return a node's recipe, or why it is failed; `depth` steps below another one, for circles have no end."""
+        found = self._resolved.get(node.id)
+        if found is None:
+            try:
+                found = self._step(node, depth)
+            except _Endless:
+                if depth:  # one above may be all right, seen from itself
+                    raise
+                found = InvalidOperation(
                     f"{node.name!r} has more than {MAX_STEPS} steps, or is made from itself."
                 )
-            else:
-                node = self.nodes[name]
-        for below in reversed(chain):
-            if below.id not in self._resolved:
-                self._resolved[below.id] = self._step(below)
-        return self._resolved[chain[0].id if chain else node.id]
+            self._resolved[node.id] = found
+        return found
 
-    def _step(self, node: Node) -> Recipe | SpydeError:
-        above = self._resolved[node.parent or ""]
+    def _step(self, node: Node, depth: int) -> Recipe | SpydeError:
+        if depth > MAX_STEPS:
+            raise _Endless
+        name = self._names.get(node.parent or "")
+        if name is None:
+            return InvalidOperation(f"The parent of {node.name!r} is not in this tree.")
+        above = self.resolve(self.nodes[name], depth + 1)
         if isinstance(above, SpydeError):
-            return InvalidOperation(
-                f"{self.parent_name(node.name)!r}, which it is made from, is failed: {above}"
-            )
+            return InvalidOperation(f"{name!r}, which it is made from, is failed: {above}")
         try:
-            return _attempt(above, build(node.operation, json.loads(node.parameters)))
+            operation = build(node.operation, json.loads(node.parameters))
+            return above.then(operation, inputs_of(self, operation, depth=depth + 1))
         except SpydeError as error:
             return error
         except (TypeError, ValueError, RecursionError):
@@ -347,23 +372,6 @@ class _Recipes(Mapping[str, Recipe]):
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
-
-
-def as_text(operation: Operation) -> str:
-    """Return every parameter of `operation` as JSON with sorted keys: equal steps, equal texts.
-
-    Raises
-    ------
-    TooLarge
-        It has more than `MAX_PARAMETERS` characters.
-    """
-    text = json.dumps(operation.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
-    if len(text) > MAX_PARAMETERS:
-        raise TooLarge(
-            f"{operation.name}: the parameters have {len(text)} characters; a node keeps at most "
-            f"{MAX_PARAMETERS}. Use fewer or coarser ones."
-        )
-    return text
 
 
 def _names_by_id(nodes: Mapping[str, Node]) -> dict[str, str]:

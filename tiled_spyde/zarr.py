@@ -199,7 +199,7 @@ async def _chunk(
     try:
         if body:
             refuse_unexpected(array.chunks, array.dtype.itemsize)
-            encoded = await bodies.read(body)
+            encoded = await bodies.read(body, entry.path)
         else:
             read = await ensure_awaitable(array.read, part)
             encoded = await run_sync(lambda: codecs.encode(padded(read, array.chunks)))

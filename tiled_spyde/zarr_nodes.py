@@ -117,9 +117,13 @@ def _is_file(entry: Any) -> bool:
 
 def coordinates(entry: Any) -> dict[str, Axis]:
     """Calibrated axes of a tree's nodes, by the name of their dimension."""
-    nodes = entry.values() if _is_tree(entry) else ()
-    node = next((node for node in nodes if isinstance(node, NodeAdapter)), None)
-    return _coordinates(node.tree) if node else {}
+    nodes = (node for node in (entry.values() if _is_tree(entry) else ()) if isinstance(node, NodeAdapter))
+    node = next(nodes, None)
+    found = _coordinates(node.tree) if node else {}
+    if node and entry.is_mixed:  # not everyone may know of every node
+        shown = {name for one in (node, *nodes) for name in _dimensions(one)}
+        return {name: axis for name, axis in found.items() if name in shown}
+    return found
 
 
 @once

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from importlib import import_module
+from inspect import isabstract
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +18,20 @@ from tiled_spyde.errors import InvalidOperation
 from tiled_spyde.operations.base import Operation
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 for _module in iter_modules(__path__):
     import_module(f"{__name__}.{_module.name}")
 
+
+def _kinds(of: type[Operation]) -> Iterator[type[Operation]]:
+    for kind in of.__subclasses__():
+        yield from _kinds(kind) if isabstract(kind) else (kind,)
+
+
 REGISTRY: dict[str, type[Operation]] = {
-    operation.name: operation for operation in sorted(Operation.__subclasses__(), key=lambda o: o.name)
+    operation.name: operation
+    for operation in sorted(_kinds(Operation), key=lambda o: o.name)  # type: ignore[type-abstract]
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -13,11 +13,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from tiled_spyde.errors import ComputeError, InvalidOperation
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from tiled_spyde.signals import Axis, SignalInfo
 
-FrameFunction = Callable[["NDArray[Any]"], Any]
+# Given one frame, and those of the nodes that parameters name, by these parameters' names.
+FrameFunction = Callable[..., Any]
 # From the number of a frame, counted in array order, to the number of one of the parent's; also for arrays of them.
 FrameNumbers = Callable[[Any], Any]
 
@@ -28,6 +31,17 @@ class Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
+class NodeInput(Strict):
+    """Another node as a parameter: by its name in the same tree, or by its whole path with a slash before it.
+
+    A kept node names it by ids (``#node`` or ``#tree/node``), so that renaming changes nothing.
+    """
+
+    node: str = Field(
+        min_length=1, max_length=4000, description='Its name in this tree, or "/folder/file/signal/node"'
+    )
+
+
 class Operation(Strict, ABC):
     """A named function on one frame, with typed parameters and a declared output.
 
@@ -35,12 +49,15 @@ class Operation(Strict, ABC):
     its docstring is what people read in a list.
 
     Its locality is what of the parent a frame needs: ``frame``, the one at the same position, given to
-    `function`; ``slice``, one of the parent's as it is, named by `frames`.
+    `function`; ``slice``, one of the parent's as it is, named by `frames`; ``whole``, all of them: see `whole.Whole`.
+
+    A parameter may be another node (`inputs.node_parameter`): its frame at the same position, or its only one, is
+    given to `function` under the parameter's name.
     """
 
     name: ClassVar[str]
     version: ClassVar[int] = 1
-    locality: ClassVar[Literal["frame", "slice"]] = "frame"
+    locality: ClassVar[Literal["frame", "slice", "whole"]] = "frame"
     signal_dimensions: ClassVar[tuple[int, ...]]
     complex_too: ClassVar[bool] = False
     # Its function holds the interpreter lock nearly all the time (it scales by less than 1.5 on four threads), so it
@@ -68,6 +85,25 @@ class Operation(Strict, ABC):
             )
         if info.dtype.kind not in "buif" and not (self.complex_too and info.dtype.kind == "c"):
             raise InvalidOperation(f"{self.name} needs real numbers; this signal holds {info.dtype}.")
+
+    @property
+    def named(self) -> dict[str, str]:
+        """Nodes that parameters name."""
+        given = ((name, getattr(self, name)) for name in type(self).model_fields)
+        return {name: value.node for name, value in given if isinstance(value, NodeInput)}
+
+    def naming(self, nodes: Mapping[str, str]) -> Self:
+        """Return the same operation with other names of the nodes that it names."""
+        return self.model_copy(update={name: NodeInput(node=node) for name, node in nodes.items()})
+
+    def check_frames(self, info: SignalInfo, inputs: Mapping[str, SignalInfo]) -> None:
+        """Refuse nodes as parameters whose frames do not fit; `inputs.check_inputs` has seen to their axes.
+
+        Raises
+        ------
+        InvalidOperation
+            The message names the parameter.
+        """
 
     @abstractmethod
     def output(self, info: SignalInfo) -> SignalInfo:

@@ -1,4 +1,4 @@
-"""Routes beyond tiled's own: the operations, nodes, and chains that nobody keeps.
+"""Routes beyond tiled's own: the operations, nodes, chains that nobody keeps, and jobs.
 
 tiled mounts them under ``/api/v1`` and under ``/custom``. A route without its own check is open even on a
 private server, so each has one; rights on a node come from tiled's ``get_entry``.
@@ -12,18 +12,24 @@ from fastapi import APIRouter, Security
 from tiled.server.authentication import check_scopes
 
 from tiled_spyde import operations
-from tiled_spyde.routes import derive, events, nodes
+from tiled_spyde.routes import derive, events, jobs, nodes
 
 if TYPE_CHECKING:
     from tiled_spyde.bodies import Bodies
     from tiled_spyde.catalog import Catalog
     from tiled_spyde.evaluate import Evaluator
     from tiled_spyde.events import Streams
+    from tiled_spyde.jobs import Jobs
     from tiled_spyde.previews import Previews
 
 
 def routes(
-    catalog: Catalog, evaluator: Evaluator, bodies: Bodies, previews: Previews, streams: Streams
+    catalog: Catalog,
+    evaluator: Evaluator,
+    bodies: Bodies,
+    previews: Previews,
+    streams: Streams,
+    asked: Jobs,
 ) -> APIRouter:
     """Return the router of a catalog's own routes."""
     router = APIRouter()
@@ -36,4 +42,5 @@ def routes(
     nodes.add_routes(router, catalog, evaluator)
     events.add_routes(router, streams)
     derive.add_routes(router, evaluator, bodies, previews)
+    jobs.add_routes(router, asked)
     return router

@@ -18,8 +18,16 @@ from tiled.server.authentication import (
 )
 from tiled.server.dependencies import get_entry, get_root_tree
 
+from tiled_spyde.adapters import http_error
+from tiled_spyde.errors import SpydeError
+from tiled_spyde.named import address_of
+from tiled_spyde.operations import build
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tiled_spyde.adapters import NodeAdapter
+    from tiled_spyde.catalog import Catalog
     from tiled_spyde.operations.base import Strict
 
 MAX_BODY = 2**20
@@ -61,6 +69,31 @@ async def entry_with(
         )
 
     return entry
+
+
+async def readable(
+    require: Callable[[str, list[str]], Awaitable[Any]],
+    catalog: Catalog,
+    tree: tuple[str, ...],
+    parent: str,
+    operation: str,
+    parameters: Mapping[str, Any],
+) -> None:
+    """Refuse to make a node from nodes that whoever asks may not read: as parent, or as a parameter.
+
+    Raises
+    ------
+    HTTPException
+        404 or 403, as for reading the node itself; 422 where the parameters make no sense.
+    """
+    try:
+        named = set(build(operation, parameters).named.values())
+        if parent in catalog.tree(tree).nodes:
+            named.add(parent)
+    except SpydeError as error:
+        raise http_error(error) from error
+    for name in named:
+        await require("/".join(address_of(name, tree)), ["read:data"])
 
 
 def name_of(principal: Any) -> str | None:

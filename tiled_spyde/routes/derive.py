@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable  # noqa: TC003 - FastAPI resolves the annotations
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import unquote
 
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
@@ -122,7 +123,7 @@ class _Deriving:
             return Response(status_code=304, headers=headers)
         if body:
             refuse_unexpected(selection.shape, recipe.info.dtype.itemsize)
-            octets = bytes(await self._bodies.read(body))
+            octets = bytes(await self._bodies.read(body, unquote(address)))
         else:  # one number, which has no axis to be sliced
             number = await adapter.read(NDSlice(*selection))
             blosc = media_type == codecs.MEDIA_TYPE

@@ -42,7 +42,9 @@ def add_routes(router: APIRouter, streams: Streams) -> None:
         if BODILESS in request.scope:
             return Response(media_type=_MEDIA_TYPE, headers=_HEADERS)
         parts = tuple(part for part in path.split("/") if part)
-        told = streams.follow(parts, lambda: _may_follow(request, path))
+        told = streams.follow(
+            parts, lambda: _may_follow(request, path), lambda name: _may_follow(request, f"{path}/{name}")
+        )
         if (left := request.scope.get(STREAM)) is not None:
             left.append(told)
             return Response(media_type=_MEDIA_TYPE, headers=_HEADERS)

@@ -16,8 +16,10 @@ from tiled.server.utils import get_base_url
 from tiled_spyde.adapters import http_error
 from tiled_spyde.errors import NotFound, Outdated, SpydeError
 from tiled_spyde.listing import node_entry
+from tiled_spyde.named import address_of
 from tiled_spyde.operations.base import Strict
-from tiled_spyde.routes.asking import Principal, body_of, entry_with, name_of
+from tiled_spyde.routes.asking import Principal, body_of, entry_with, name_of, readable
+from tiled_spyde.routes.visible import refuse_hidden, visible, visible_names
 
 if TYPE_CHECKING:
     from tiled_spyde.catalog import Catalog
@@ -75,18 +77,25 @@ def add_routes(router: APIRouter, catalog: Catalog, evaluator: Evaluator) -> Non
         await require(path, ["write:metadata"])
         wanted, tree = await body_of(request, Undo, _UNDO), _parts(path)
         try:
-            past = await run_sync(catalog.past, tree, wanted.change)
+            past, before = await run_sync(catalog.past, tree, wanted.change), catalog.tree(tree)
+            if len(await visible(require, catalog, before, past)) < len(past):
+                raise NotFound(
+                    f"There is no change {wanted.change} in the history of {path!r} that you may see."
+                )
+            for done in past:
+                if done.before is None:
+                    await refuse_hidden(require, catalog, (*tree, before.name_of(done.node)))
             if any(done.before is None or done.after is None for done in past):
                 await require(path, ["create:node", "delete:node"])
-            done = await run_sync(lambda: catalog.undo(tree, wanted.change, name_of(principal)))
+            undone = await run_sync(lambda: catalog.undo(tree, wanted.change, name_of(principal)))
         except SpydeError as error:
             raise http_error(error) from error
-        some = done.changed[:_MOST_DESCRIBED]
+        some = await visible_names(require, catalog, undone.tree, undone.changed[:_MOST_DESCRIBED])
         data = {
-            "changed": await run_sync(lambda: [described(request, tree, done.tree, name) for name in some]),
-            "deleted": done.deleted,
-            "change": done.change,
-            "count": len(done.changed) + len(done.deleted),
+            "changed": await run_sync(lambda: [described(request, tree, undone.tree, name) for name in some]),
+            "deleted": undone.deleted,
+            "change": undone.change,
+            "count": len(undone.changed) + len(undone.deleted),
         }
         return JSONResponse({"data": data})
 
@@ -95,6 +104,7 @@ def add_routes(router: APIRouter, catalog: Catalog, evaluator: Evaluator) -> Non
         """Make a node in a tree: 201, or 200 where the same node is there already."""
         await require(path, ["create:node"])
         wanted, tree = await body_of(request, NewNode, _NEW), _parts(path)
+        await readable(require, catalog, tree, wanted.parent, wanted.operation, wanted.parameters)
         try:
             by = name_of(principal)
             node, made = await run_sync(lambda: catalog.add_node(tree, **wanted.model_dump(), by=by))
@@ -115,6 +125,9 @@ def add_routes(router: APIRouter, catalog: Catalog, evaluator: Evaluator) -> Non
         await require(path, ["write:metadata"])
         wanted, node = await body_of(request, NodeChange, _CHANGE), _parts(path)
         given = {**wanted.model_dump(exclude_unset=True), "if_match": _if_match(request)}
+        for value in (wanted.parameters or {}).values():  # whatever the operation is by then
+            if isinstance(value, dict) and isinstance(named := value.get("node"), str):
+                await require("/".join(address_of(named, node[:-1])), ["read:data"])
         try:
             done = await run_sync(lambda: catalog.change_node(node, **given, by=name_of(principal)))
         except Outdated as error:
@@ -133,6 +146,7 @@ def add_routes(router: APIRouter, catalog: Catalog, evaluator: Evaluator) -> Non
         await require(path, ["delete:node"])
         node, if_match, by = _parts(path), _if_match(request), name_of(principal)
         try:
+            await refuse_hidden(require, catalog, node)
             done = await run_sync(
                 lambda: catalog.delete_node(node, recursive=recursive, if_match=if_match, by=by)
             )
@@ -150,9 +164,10 @@ def add_routes(router: APIRouter, catalog: Catalog, evaluator: Evaluator) -> Non
         await require(path, ["read:metadata"])
         try:
             at = _parts(path)
-            return JSONResponse(
-                {"data": await run_sync(lambda: list(map(_told, catalog.history(at, limit))))}
-            )
+            past = await run_sync(catalog.history, at, limit)
+            tree = catalog.tree(at if _is_tree(catalog, path) else at[:-1])
+            told = await visible(require, catalog, tree, past)
+            return JSONResponse({"data": await run_sync(lambda: list(map(_told, told)))})
         except SpydeError as error:
             raise http_error(error) from error
 

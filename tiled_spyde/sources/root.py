@@ -66,6 +66,14 @@ class Root:
         """
         return self.sampled or digest(self.files)
 
+    def to_json(self) -> dict[str, Any]:
+        """Name the signal: its file, and what that holds."""
+        return {
+            "file": self.files[0].name if self.files else None,
+            "signal": self.name,
+            "fingerprint": self.fingerprint,
+        }
+
     def signal(self, info: SignalInfo | None = None, array: Any = None) -> Any:
         """Return the hyperspy lazy signal: for notebooks and for jobs over a whole scan.
 

@@ -1,0 +1,239 @@
+"""Jobs over HTTP, and what a client sees of a node that needs the whole scan."""
+
+from __future__ import annotations
+
+import errno
+import json
+import threading
+
+import numpy as np
+import pytest
+from conftest import KEY, encoded, serving, until
+
+from tiled_spyde.jobs import Jobs
+from tiled_spyde.previews import Previews
+
+SCAN = "scan4d.hspy/signal"
+MEAN = f"{SCAN}/mean_over_scan"
+FULL = "/api/v1/array/full"
+TREES = {
+    SCAN: [
+        {"operation": "mean_over_scan"},
+        {"operation": "gaussian_filter", "parent": "mean_over_scan", "parameters": {"sigma": 1.0}},
+        {"operation": "subtract_reference", "parameters": {"reference": {"node": "mean_over_scan"}}},
+    ]
+}
+
+
+@pytest.fixture(params=["guarded", "plain tiled"])
+def guarded(request):
+    return request.param == "guarded"
+
+
+class Held:
+    """Frames of a served scan that are read only when they may be."""
+
+    def __init__(self, served):
+        self.catalog = served.root.catalog
+        self.open, self.reached, self.reads = threading.Event(), threading.Event(), 0
+        reader = self.catalog.tree(tuple(SCAN.split("/"))).root.reader
+        self._read, self._region = reader.read, reader.read_region
+        # The reader is a frozen thing at times.
+        object.__setattr__(reader, "read_region", self.read_region)
+        object.__setattr__(reader, "read", self.read)
+
+    def read(self, *where):
+        self.wait()
+        return self._read(*where)
+
+    def read_region(self, *where):
+        self.wait()
+        return self._region(*where)
+
+    def wait(self):
+        self.reads += 1
+        self.reached.set()
+        assert self.open.wait(60)
+
+
+def node(served, path=MEAN):
+    return (
+        served.get(f"/api/v1/metadata/{path}")
+        .raise_for_status()
+        .json()["data"]["attributes"]["metadata"]["attributes"]
+    )
+
+
+def test_a_slice_computes_what_it_needs(scans, guarded):
+    with serving([scans], trees=TREES, guarded=guarded) as served:
+        assert node(served)["state"] == "lazy"
+        expected = encoded((3, 5, 12, 16)).mean(axis=(0, 1))
+        answer = served.get(f"{FULL}/{MEAN}", params={"slice": "", "format": "application/octet-stream"})
+        assert answer.status_code == 200
+        np.testing.assert_array_equal(np.frombuffer(answer.content, "<f8").reshape(12, 16), expected)
+        assert node(served)["state"] == "stored"
+        below = node(served, f"{SCAN}/subtract_reference")
+        assert below["state"] == "lazy"
+        assert below["inputs"] == {"reference": f"/{MEAN}"}
+        frame = served.get(f"/zarr/v3/{SCAN}/subtract_reference/c/1/2/0/0")
+        assert frame.status_code == 200
+
+
+def test_who_waits_in_vain_is_told_of_the_job(scans, guarded):
+    arguments = {"deadline_seconds": 0.3}
+    with serving([scans], trees=TREES, guarded=guarded, arguments=arguments) as served:
+        held = Held(served)
+        for address in (
+            f"{FULL}/{MEAN}?slice=3,:&format=application/octet-stream",
+            f"{FULL}/{MEAN}?slice=3,4&format=application/json",
+            f"/zarr/v3/{MEAN}/c/0/0",
+        ):
+            answer = served.get(address)
+            assert answer.status_code == 503, address
+            assert "whole scan" in answer.json()["detail"]
+            assert int(answer.headers["Retry-After"]) > 0
+            job = served.get(answer.headers["Location"]).raise_for_status().json()["data"]
+            assert (job["path"], job["of"], job["failure"]) == (MEAN, 15, None)
+            assert job["state"] in ("computing", "waiting")
+        assert node(served)["state"] == "computing"
+        assert node(served)["progress"] == {"done": 0, "of": 15}
+        below = served.get(f"{FULL}/{SCAN}/gaussian_filter", params={"slice": "0"})
+        assert below.status_code == 503
+        assert below.headers["Location"] != answer.headers["Location"]
+        held.open.set()
+        until(lambda: node(served)["state"] == "stored")
+        assert served.get(answer.headers["Location"]).json()["data"]["state"] == "stored"
+        assert served.get(f"{FULL}/{SCAN}/gaussian_filter", params={"slice": "0"}).status_code == 200
+
+
+def test_a_job_is_made_followed_and_cancelled(scans, guarded):
+    with serving([scans], trees=TREES, guarded=guarded) as served:
+        held = Held(served)
+        made = served.client.post("/api/v1/jobs", json={"path": MEAN})
+        assert made.status_code == 202
+        job = made.json()["data"]
+        assert set(job) == {"id", "path", "by", "at", "state", "done", "of", "failure"}
+        address = f"/api/v1/jobs/{job['id']}"
+        assert made.headers["Location"].endswith(address)
+        assert served.client.post("/api/v1/jobs", json={"path": f"/{MEAN}"}).json()["data"]["id"] == job["id"]
+        assert held.reached.wait(60)
+        with served.client.stream("GET", f"{address}/events") as events:
+            lines = events.iter_lines()
+            assert next(lines) == "event: job"
+            assert json.loads(next(lines).removeprefix("data: "))["state"] == "computing"
+            ending = threading.Thread(target=served.client.delete, args=(address,))
+            ending.start()
+            held.open.set()
+            ending.join(60)
+            last = json.loads(
+                [line for line in lines if line.startswith("data: ")][-1].removeprefix("data: ")
+            )
+        assert last["state"] in ("cancelled", "stored")  # it may have been at its end
+        listed = served.get("/api/v1/jobs").json()["data"]
+        assert [one["id"] for one in listed] == [job["id"]]
+        again = served.client.post("/api/v1/jobs", json={"path": MEAN})
+        assert again.status_code == 202
+        until(lambda: served.get(address).json()["data"]["state"] == "stored")
+
+
+def test_what_is_cancelled_is_not_begun_by_the_next_look(scans):
+    with serving([scans], trees=TREES) as served:
+        held = Held(served)
+        job = served.client.post("/api/v1/jobs", json={"path": MEAN}).json()["data"]
+        assert held.reached.wait(60)
+        mean = held.catalog.tree(tuple(SCAN.split("/"))).recipe("mean_over_scan")
+        wholes = served.root.lane.bodies._evaluator.wholes
+        wholes.store.say(mean.key, "cancel", True)  # as another process does
+        until(lambda: mean.key not in wholes._runs)
+        held.open.set()
+        assert served.get(f"/api/v1/jobs/{job['id']}").json()["data"]["state"] == "cancelled"
+        answer = served.get(f"{FULL}/{MEAN}", params={"slice": "0"})
+        assert answer.status_code == 422
+        assert "cancelled" in answer.json()["detail"]
+        assert node(served)["failure"].startswith("Computing this was cancelled")
+
+
+def test_a_full_disk_is_said_and_tried_again(scans, guarded, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with serving([scans], trees=TREES, guarded=guarded) as served:
+        monkeypatch.setattr("tiled_spyde.store._write", full)
+        answer = served.get(f"{FULL}/{SCAN}/subtract_reference", params={"slice": "0,0"})
+        assert answer.status_code == 507
+        assert "disk is full" in answer.json()["detail"]
+        assert node(served)["state"] == "failed"
+        assert "disk is full" in node(served)["failure"]
+        assert served.get(f"{FULL}/{SCAN}/root", params={"slice": "0,0"}).status_code == 200
+        monkeypatch.undo()
+        assert served.get(f"{FULL}/{SCAN}/subtract_reference", params={"slice": "0,0"}).status_code == 200
+        assert node(served)["state"] == "stored"
+
+
+def test_a_job_is_known_after_a_restart(scans, tmp_path):
+    arguments = {"state": str(tmp_path)}
+    with serving([scans], trees=TREES, arguments=arguments) as served:
+        job = served.client.post("/api/v1/jobs", json={"path": MEAN}).json()["data"]
+        until(lambda: served.get(f"/api/v1/jobs/{job['id']}").json()["data"]["state"] == "stored")
+    with serving([scans], trees=TREES, arguments=arguments) as served:
+        held = Held(served)
+        assert served.get(f"/api/v1/jobs/{job['id']}").json()["data"]["state"] == "stored"
+        assert served.get(f"{FULL}/{MEAN}", params={"slice": "0"}).status_code == 200
+        assert held.reads == 0
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "said"),
+    [
+        ({"path": f"{SCAN}/root"}, 422, "needs no job"),
+        ({"path": f"{SCAN}/nothing"}, 404, ""),
+        ({"path": ""}, 404, ""),
+        ({"path": "/"}, 404, ""),
+        ({"path": SCAN}, 404, ""),
+        ({"path": f"{MEAN}@0"}, 410, "has changed"),
+        ({"path": "../etc"}, 404, ""),
+        ({}, 422, "path"),
+        ([], 422, ""),
+        ({"path": 7}, 422, "path"),
+        ({"path": "x" * 5000}, 422, "path"),
+    ],
+)
+def test_what_makes_no_job(jobless, body, status, said):
+    answer = jobless.client.post("/api/v1/jobs", json=body)
+    assert answer.status_code == status, answer.text
+    assert said in answer.json()["detail"]
+
+
+@pytest.fixture(scope="module")
+def jobless(scans):
+    with serving([scans], trees=TREES) as served:
+        yield served
+
+
+@pytest.mark.parametrize("id_", ["nothing", "0" * 24, "..%2f..%2fcatalog", "%00"])
+def test_a_job_that_is_not_there(jobless, id_):
+    for method, address in (("GET", id_), ("DELETE", id_), ("GET", f"{id_}/events")):
+        assert jobless.client.request(method, f"/api/v1/jobs/{address}").status_code == 404
+
+
+def test_without_a_credential_there_is_nothing(jobless):
+    for method in ("GET", "POST"):
+        answer = jobless.client.request(
+            method, "/api/v1/jobs", headers={"Authorization": ""}, json={"path": MEAN}
+        )
+        assert answer.status_code == 401
+    assert KEY not in answer.text
+
+
+def test_the_oldest_jobs_are_forgotten(jobless, tmp_path, monkeypatch):
+    monkeypatch.setattr("tiled_spyde.jobs._MOST", 3)
+    evaluator = jobless.root.lane.bodies._evaluator
+    told = evaluator.when_missing
+    jobs = Jobs(jobless.root.catalog, evaluator, tmp_path / "jobs", Previews())
+    addresses = [
+        evaluator.when_missing(jobless.root[SCAN.replace("/", "/")]["root"].recipe, f"a/{n}")
+        for n in range(5)
+    ]
+    evaluator.when_missing = told
+    assert len(set(addresses)) == 5
+    assert len(jobs.newest(10)) == 3

@@ -1,0 +1,204 @@
+"""Jobs: who asked for a node that needs a whole scan, and how far that is.
+
+A job is a node's path and key, under a name that follows from them; on disk it is a small file, so that every process
+of a server knows it, and the next one too. How far it is, `wholes` knows.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+from tiled_spyde.errors import InvalidOperation, NotFound, SpydeError
+from tiled_spyde.labels import plain_text
+from tiled_spyde.node import PREVIEW
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tiled_spyde.catalog import Catalog
+    from tiled_spyde.evaluate import Evaluator
+    from tiled_spyde.previews import Previews
+    from tiled_spyde.recipe import Recipe
+    from tiled_spyde.tree import SignalTree
+
+ADDRESS = "/api/v1/jobs/"
+# So many are remembered; the oldest are forgotten, which ends none of them.
+_MOST = 1000
+_ENDED = ("stored", "failed", "cancelled")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job.
+
+    Parameters
+    ----------
+    id : str
+        What it is called in its address.
+    path : str
+        Of the node, as it was called then; the pinned one of a preview.
+    key : str
+        Of the node's recipe.
+    by : str or None
+        Who asked for it.
+    at : str
+        When (UTC, ISO 8601).
+    """
+
+    id: str
+    path: str
+    key: str
+    by: str | None
+    at: str
+
+    @property
+    def node(self) -> str:
+        """Pinned address of the node."""
+        return self.path if "@" in self.path else f"{self.path}@{self.key}"
+
+
+class Jobs:
+    """The jobs of a server.
+
+    Parameters
+    ----------
+    catalog : Catalog
+    evaluator : Evaluator
+        Told to name the job to those who wait for one.
+    folder : pathlib.Path
+        Where they are written; made at need.
+    previews : Previews
+        What is derived may need the whole scan, too.
+    """
+
+    def __init__(self, catalog: Catalog, evaluator: Evaluator, folder: Path, previews: Previews) -> None:
+        self._catalog = catalog
+        self._previews = previews
+        self._wholes = evaluator.wholes
+        self._folder = folder
+        self._written: dict[str, Job] = {}
+        evaluator.when_missing = lambda recipe, path: ADDRESS + self._job(path, recipe.key, None).id
+
+    def ask(self, path: str, by: str | None = None) -> Job:
+        """Have the node at `path` computed and stored; one that failed or was cancelled goes on.
+
+        Raises
+        ------
+        NotFound
+            There is no such node.
+        InvalidOperation
+            It needs no job, or is failed.
+        Busy, SourceError
+            Not now.
+        """
+        recipe = self._recipe(path)
+        if not recipe.wholes:
+            raise InvalidOperation(
+                "This node needs no job: its frames are computed when they are asked for. Jobs are for what needs the "
+                "whole scan."
+            )
+        job = self._job(path, recipe.key, by)
+        for missing in self._wholes.missing(recipe):
+            self._wholes.start(missing, again=True)
+        return job
+
+    def get(self, id_: str) -> Job:
+        """Return a job by its id; raises NotFound."""
+        found = self._written.get(id_) or self._read(id_)
+        if found is None:
+            raise NotFound("There is no such job.")
+        if found.path != found.node.partition("@")[0]:  # rights on it are looked at next
+            with suppress(SpydeError):
+                self._recipe(found.path)
+        return found
+
+    def newest(self, most: int) -> list[Job]:
+        """Return the newest jobs, the last one first."""
+        found = map(self._read, (name.removesuffix(".json") for name in self._names()[:most]))
+        return [job for job in found if job is not None]
+
+    def described(self, job: Job) -> dict[str, Any]:
+        """Return a job and how far it is, as JSON."""
+        known = {name: value for name, value in asdict(job).items() if name != "key"}
+        try:
+            progress = self._wholes.progress_below(self._recipe(job.node))
+        except SpydeError as error:
+            return {**known, "state": "failed", "done": 0, "of": 0, "failure": str(error)}
+        return {**known, **asdict(progress)}
+
+    def state_of(self, tree: SignalTree, name: str) -> tuple[str, str | None]:
+        """Return the state of a node, also of one that needs the whole scan, and its key where it has one."""
+        try:
+            recipe = tree.recipe(name)
+            state = "stored" if recipe.stored else "lazy"
+            return self._wholes.state_of(recipe).get("state", state), recipe.key
+        except SpydeError:
+            return "failed", None
+
+    def cancel(self, job: Job) -> None:
+        """End a job; what is computed stays, and is gone on with when somebody asks for it again.
+
+        Raises
+        ------
+        NotFound, Gone
+            Its node is not there any more.
+        """
+        for missing in self._wholes.missing(self._recipe(job.node)):
+            self._wholes.cancel(missing)
+
+    @staticmethod
+    def has_ended(described: dict[str, Any]) -> bool:
+        """Whether what `described` returned will not change any more by itself."""
+        return described["state"] in _ENDED
+
+    def _recipe(self, path: str) -> Recipe:
+        *tree, node = (part for part in path.split("/") if part) if path.strip("/") else ("", "")
+        name, _, key = node.partition("@")
+        there = self._catalog.tree(tuple(tree))
+        if name != PREVIEW:
+            return there.recipe(node)
+        if not self._previews.knows(there.place, key):  # another process may
+            self._previews.look_for([key])
+        return self._previews.get(there, key).recipe
+
+    def _job(self, path: str, key: str, by: str | None) -> Job:
+        """Return the job of a node, written down where it is new."""
+        id_ = blake2b(f"{path}\0{key}".encode(errors="replace"), digest_size=12).hexdigest()
+        job = self._written.get(id_) or self._read(id_)
+        if job is None or (by is not None and job.by is None):
+            by = by and plain_text(by)
+            job = Job(id_, path, key, by, datetime.now(UTC).isoformat(timespec="milliseconds"))
+            with suppress(OSError):  # without it only this process knows it
+                self._folder.mkdir(parents=True, exist_ok=True)
+                new = self._folder / f".{id_}.{os.getpid()}"
+                new.write_text(json.dumps(asdict(job)))
+                new.replace(self._folder / f"{id_}.json")
+                for old in self._names()[_MOST:]:
+                    (self._folder / old).unlink()
+        if len(self._written) >= _MOST:
+            self._written.clear()
+        self._written[id_] = job
+        return job
+
+    def _read(self, id_: str) -> Job | None:
+        if not id_.isalnum():
+            return None
+        try:
+            return Job(**json.loads((self._folder / f"{id_}.json").read_bytes()))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def _names(self) -> list[str]:
+        """Return the names of all files, the newest first."""
+        found = []
+        with suppress(OSError):
+            for entry in os.scandir(self._folder):
+                if entry.name.endswith(".json"):
+                    found.append((entry.stat().st_mtime_ns, entry.name))
+        return [name for _, name in sorted(found, reverse=True)]
