@@ -87,12 +87,12 @@ def test_while_the_database_is_away_nothing_changes_and_data_is_read(folder, tmp
 
 
 def test_a_signal_may_be_called_as_a_route_is(tmp_path):
-    for number, title in enumerate(("undo", "history")):
+    for number, title in enumerate(("undo", "history", "apply", "recipe")):
         image = hs.signals.Signal2D(encoded((3, 4, 12, 10)))
         image.metadata.General.title = title
         image.save(tmp_path / f"{number}.hspy")
     with serving([tmp_path]) as served:
-        for tree in ("0.hspy/undo", "1.hspy/history"):
+        for tree in ("0.hspy/undo", "1.hspy/history", "2.hspy/apply", "3.hspy/recipe"):
             address = f"/api/v1/nodes/{tree}"
             made = served.client.post(address, json={"parent": "root", "operation": "sum", "name": "undo"})
             assert made.status_code == 201, made.text

@@ -7,10 +7,11 @@ durable, the snapshot is replaced.
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from tiled_spyde import changes, named, prepared, records
-from tiled_spyde.errors import SpydeError, StorageFull, Unavailable, Unusable
+from tiled_spyde import arriving, changes, named, prepared, records
+from tiled_spyde.errors import StorageFull, Unavailable, Unusable
 from tiled_spyde.ledger import Ledger
 from tiled_spyde.memory import Memory
 from tiled_spyde.moves import changed_trees
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from tiled_spyde.node import Node
     from tiled_spyde.operations.base import Operation
     from tiled_spyde.sources import Source
+    from tiled_spyde.travel import Document
     from tiled_spyde.tree import SignalTree
 
 __all__ = ["Catalog", "Folder", "Served", "SourceFile"]
@@ -164,6 +166,22 @@ class Catalog:
         assert found is not None  # noqa: S101 - or it would have been made
         return found, False
 
+    def apply(
+        self, path: Address, document: Document, refused: Mapping[str, str], by: str | None = None
+    ) -> arriving.Applied:
+        """Make the nodes of a recipe in the tree at `path`, in one change or not at all; see `arriving.apply`.
+
+        Raises
+        ------
+        NotFound, Unavailable, StorageFull
+            As `add_node`.
+        """
+        arrival = arriving.Arrival(document, refused, changes.person(by), partial(self.kept, path))
+        # What makes nothing needs no database.
+        if arrival.nodes_in(self.tree(path)):
+            self._ledger.change(path, arrival.change, arrival.by)
+        return arrival.done
+
     def change_node(
         self,
         path: Address,
@@ -199,8 +217,11 @@ class Catalog:
         Unavailable, StorageFull
             The database cannot take it just now.
         """
-        tree, node = _parted(path)
-        wanted = changes.Wanted(name, description, self._step(tree, node, operation, parameters))
+        tree, node = path[:-1], path[-1] if path else ""
+        if node not in self.tree(tree).nodes:
+            self.refresh()  # another process may just have made it
+        step = changes.step_of(self.tree(tree), node, operation, parameters, partial(self.kept, tree))
+        wanted = changes.Wanted(name, description, step)
         return self._ledger.change(tree, changes.changing(node, wanted, if_match), changes.person(by))
 
     def delete_node(
@@ -215,7 +236,7 @@ class Catalog:
         Conflict
             Others are made from it.
         """
-        tree, node = _parted(path)
+        tree, node = path[:-1], path[-1] if path else ""
         change = changes.deleting(node, if_match, self._memory.made_elsewhere, recursive=recursive)
         return self._ledger.change(tree, change, changes.person(by))
 
@@ -244,9 +265,16 @@ class Catalog:
         """Return what was done in the tree, or to the node, at `path`; see `Ledger.history`."""
         return self._ledger.history(path, limit)
 
-    def kept(self, path: Address, operation: Operation) -> Operation:
-        """Return `operation`, for the tree at `path`, with the nodes that it names by their ids; see `named.kept`."""
-        return named.kept(operation, path, self.tree, self._ledger.tree_id)
+    def kept(self, path: Address, operation: Operation, now: SignalTree | None = None) -> Operation:
+        """Return `operation`, for the tree at `path`, with the nodes that it names by their ids; see `named.kept`.
+
+        `now` is that tree, where it is only about to be shown.
+        """
+
+        def tree(at: Address) -> SignalTree:
+            return now if now is not None and at == path else self.tree(at)
+
+        return named.kept(operation, path, tree, self._ledger.tree_id)
 
     def update(self, sources: Mapping[Path, Source | None]) -> None:
         """Take over what the index found; None where a file is gone.
@@ -327,12 +355,7 @@ class Catalog:
         return self._database.mark() != self._mark
 
     def follow(self) -> bool:
-        """`refresh` if the database looks as if somebody had changed it, whoever and where.
-
-        Returns
-        -------
-        bool
-            Whether there was anything.
+        """`refresh` if the database looks as if somebody had changed it, whoever and where; says as that.
 
         Raises
         ------
@@ -345,21 +368,6 @@ class Catalog:
         news = self.refresh()
         self._outside = outside
         return news
-
-    def _step(
-        self, path: Address, name: str, operation: str | None, parameters: Mapping[str, Any] | None
-    ) -> Operation | SpydeError | None:
-        """Return what is wanted of the node `name` in the tree at `path`; None for what it is, or why it cannot be."""
-        if name not in (tree := self.tree(path)).nodes:
-            self.refresh()  # another process may just have made it
-            tree = self.tree(path)
-        now = tree.nodes[name].operation if name in tree.nodes else ""
-        if not now or (parameters is None and operation in (None, now)):
-            return None
-        try:
-            return self.kept(path, build(now if operation is None else operation, parameters or {}))
-        except SpydeError as error:
-            return error
 
     def _write_unwritten(self) -> set[Path]:
         """Write what the index found, and what follows for trees; returns the files whose trees that are."""
@@ -390,8 +398,3 @@ class Catalog:
                 logger.warning("Prepared nodes of %s are made later: %s", "/".join(address), error)
                 return
             self._due.discard(address)
-
-
-def _parted(path: Address) -> tuple[Address, str]:
-    """Return where the tree is that a node's path means, and the node's name."""
-    return path[:-1], path[-1] if path else ""

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from types import EllipsisType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tiled_spyde.errors import Conflict, Gone, InvalidOperation, NameTaken, NotFound, Outdated, SpydeError
 from tiled_spyde.headers import still_holds
 from tiled_spyde.labels import plain_text
 from tiled_spyde.named import is_circular
 from tiled_spyde.node import OWN_NAMES, as_text
+from tiled_spyde.operations import build
 from tiled_spyde.tree import MAX_NODES
 
 if TYPE_CHECKING:
@@ -89,6 +90,23 @@ class Wanted:
             tree.check_free(self.name)
             node = replace(node, name=self.name)
         return node
+
+
+def step_of(
+    tree: SignalTree,
+    name: str,
+    operation: str | None,
+    parameters: Mapping[str, Any] | None,
+    kept: Callable[[Operation], Operation],
+) -> Operation | SpydeError | None:
+    """Return what the node `name` is wanted to do; None for what it does, an error where that cannot be."""
+    now = tree.nodes[name].operation if name in tree.nodes else ""
+    if not now or (parameters is None and operation in (None, now)):
+        return None
+    try:
+        return kept(build(now if operation is None else operation, parameters or {}))
+    except SpydeError as error:
+        return error
 
 
 def person(by: str | None) -> str | None:

@@ -17,7 +17,7 @@ from tiled_spyde.remote import Changed, NotAllowed, RemoteArray, Service, Servic
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Changed", "NotAllowed", "ServiceError", "Unreachable", "open"]
+__all__ = ["Changed", "NotAllowed", "ServiceError", "Unreachable", "open", "recipe", "script"]
 
 Path = tuple[str, ...]
 
@@ -75,6 +75,40 @@ def open(url: str, api_key: str | None = None, *, signal_type: bool = False, pat
     if navigator := _navigator(service, path, signal):
         signal.navigator = navigator
     return signal
+
+
+def recipe(url: str, api_key: str | None = None, *, patience: float = 60.0) -> dict[str, Any]:
+    """Return the recipe of a tree, or of a node and what it is made from: a document that another tree can be given.
+
+    Parameters
+    ----------
+    url, api_key, patience
+        As of `open`; `url` names a tree or a node.
+
+    Raises
+    ------
+    ValueError, ServiceError
+        As `open`.
+    """
+    service, tree, parameters = _recipe(url, api_key, patience)
+    return service.json(f"/api/v1/nodes/{_quoted(tree)}/recipe", format="json", **parameters)
+
+
+def script(url: str, api_key: str | None = None, *, patience: float = 60.0) -> str:
+    """Return the recipe of a tree or node as a Python script that computes it without the service; as `recipe`."""
+    service, tree, parameters = _recipe(url, api_key, patience)
+    return service.get(f"/api/v1/nodes/{_quoted(tree)}/recipe", format="script", **parameters).text
+
+
+def _recipe(url: str, api_key: str | None, patience: float) -> tuple[Service, Path, dict[str, str]]:
+    """Return the service, the tree, and which node of it is meant."""
+    service, path = _split(url, api_key, patience)
+    specs = {spec["name"] for spec in _described(service, path)["specs"]}
+    if "SignalTree" in specs:
+        return service, path, {}
+    if "SignalNode" in specs:
+        return service, path[:-1], {"node": path[-1].partition("@")[0]}
+    raise ServiceError(f"{'/'.join(path) or service.url} is no tree or node. Put one behind the address.")
 
 
 def _split(url: str, api_key: str | None, patience: float) -> tuple[Service, Path]:

@@ -1,4 +1,4 @@
-"""Routes beyond tiled's own: the operations, nodes, chains that nobody keeps, and jobs.
+"""Routes beyond tiled's own: the operations, nodes, chains that nobody keeps, jobs, and recipes.
 
 tiled mounts them under ``/api/v1`` and under ``/custom``. A route without its own check is open even on a
 private server, so each has one; rights on a node come from tiled's ``get_entry``.
@@ -12,7 +12,7 @@ from fastapi import APIRouter, Security
 from tiled.server.authentication import check_scopes
 
 from tiled_spyde import operations
-from tiled_spyde.routes import derive, events, jobs, nodes
+from tiled_spyde.routes import derive, events, jobs, nodes, travel
 
 if TYPE_CHECKING:
     from tiled_spyde.bodies import Bodies
@@ -39,6 +39,7 @@ def routes(
         """List the registered operations with the JSON schema of their parameters."""
         return operations.describe()
 
+    travel.add_routes(router, catalog, evaluator)
     nodes.add_routes(router, catalog, evaluator)
     events.add_routes(router, streams)
     derive.add_routes(router, evaluator, bodies, previews)

@@ -112,8 +112,8 @@ def described(adapter: NodeAdapter) -> dict[str, Any]:
     }
 
 
-async def body_of(request: Request, model: type[Model], remedy: str) -> Model:
-    """Read a JSON body as `model`.
+async def body_of(request: Request, model: type[Model], remedy: str, most: int = MAX_BODY) -> Model:
+    """Read a JSON body of at most so many bytes as `model`.
 
     Raises
     ------
@@ -123,10 +123,8 @@ async def body_of(request: Request, model: type[Model], remedy: str) -> Model:
     body = bytearray()
     async for part in request.stream():
         body += part
-        if len(body) > MAX_BODY:
-            raise HTTPException(
-                413, f"The body is over {MAX_BODY} bytes, more than any node's parameters need."
-            )
+        if len(body) > most:
+            raise HTTPException(413, f"The body is over {most} bytes, more than this ever needs.")
     try:
         return model.model_validate_json(bytes(body))
     except ValidationError as error:

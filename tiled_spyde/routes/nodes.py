@@ -62,17 +62,42 @@ class Undo(Strict):
     change: int = Field(ge=1, lt=2**63)
 
 
+def maker(catalog: Catalog, evaluator: Evaluator) -> Callable[..., Awaitable[JSONResponse]]:
+    """Return what answers a ``POST`` on a tree: also one that is called like the last word of another route."""
+
+    async def make_node(path: str, request: Request, principal: Principal, require: Require) -> JSONResponse:
+        """Make a node in a tree: 201, or 200 where the same node is there already."""
+        await require(path, ["create:node"])
+        wanted, tree = await body_of(request, NewNode, _NEW), _parts(path)
+        await readable(require, catalog, tree, wanted.parent, wanted.operation, wanted.parameters)
+        try:
+            by = name_of(principal)
+            node, made = await run_sync(lambda: catalog.add_node(tree, **wanted.model_dump(), by=by))
+            now = catalog.tree(tree)
+            if not (name := now.name_of(node.id)):
+                raise NotFound(f"{node.name!r} was made, and is deleted by now.")
+            data = await run_sync(_describe, get_base_url(request), tree, now, name, evaluator)
+        except SpydeError as error:
+            raise http_error(error) from error
+        headers = {"Location": data["links"]["self"], "ETag": _etag(now, name)}
+        return JSONResponse({"data": data}, 201 if made else 200, headers)
+
+    return make_node
+
+
 def add_routes(router: APIRouter, catalog: Catalog, evaluator: Evaluator) -> None:
     """Add the routes of nodes."""
 
     def described(request: Request, at: tuple[str, ...], tree: SignalTree, name: str) -> dict[str, Any]:
         return _describe(get_base_url(request), at, tree, name, evaluator)
 
+    make_node = maker(catalog, evaluator)
+
     # Before the route whose path would take in its last word.
     @router.post("/nodes/{path:path}/undo")
     async def undo(path: str, request: Request, principal: Principal, require: Require) -> JSONResponse:
         """Put back what a change did, as a new change."""
-        if _is_tree(catalog, named := f"{path}/undo"):  # a signal may be called so
+        if is_tree(catalog, named := f"{path}/undo"):  # a signal may be called so
             return await make_node(named, request, principal, require)
         await require(path, ["write:metadata"])
         wanted, tree = await body_of(request, Undo, _UNDO), _parts(path)
@@ -99,23 +124,7 @@ def add_routes(router: APIRouter, catalog: Catalog, evaluator: Evaluator) -> Non
         }
         return JSONResponse({"data": data})
 
-    @router.post("/nodes/{path:path}")
-    async def make_node(path: str, request: Request, principal: Principal, require: Require) -> JSONResponse:
-        """Make a node in a tree: 201, or 200 where the same node is there already."""
-        await require(path, ["create:node"])
-        wanted, tree = await body_of(request, NewNode, _NEW), _parts(path)
-        await readable(require, catalog, tree, wanted.parent, wanted.operation, wanted.parameters)
-        try:
-            by = name_of(principal)
-            node, made = await run_sync(lambda: catalog.add_node(tree, **wanted.model_dump(), by=by))
-            now = catalog.tree(tree)
-            if not (name := now.name_of(node.id)):
-                raise NotFound(f"{node.name!r} was made, and is deleted by now.")
-            data = await run_sync(described, request, tree, now, name)
-        except SpydeError as error:
-            raise http_error(error) from error
-        headers = {"Location": data["links"]["self"], "ETag": _etag(now, name)}
-        return JSONResponse({"data": data}, 201 if made else 200, headers)
+    router.post("/nodes/{path:path}")(make_node)
 
     @router.patch("/nodes/{path:path}")
     async def change_node(
@@ -165,7 +174,7 @@ def add_routes(router: APIRouter, catalog: Catalog, evaluator: Evaluator) -> Non
         try:
             at = _parts(path)
             past = await run_sync(catalog.history, at, limit)
-            tree = catalog.tree(at if _is_tree(catalog, path) else at[:-1])
+            tree = catalog.tree(at if is_tree(catalog, path) else at[:-1])
             told = await visible(require, catalog, tree, past)
             return JSONResponse({"data": await run_sync(lambda: list(map(_told, told)))})
         except SpydeError as error:
@@ -180,7 +189,8 @@ async def _outdated(
     return JSONResponse({"detail": str(error), "data": data}, 412, headers)
 
 
-def _is_tree(catalog: Catalog, path: str) -> bool:
+def is_tree(catalog: Catalog, path: str) -> bool:
+    """Whether there is a tree at a path."""
     try:
         catalog.tree(_parts(path))
     except NotFound:
