@@ -185,4 +185,4 @@ def curve_colours(theme: Theme) -> tuple[str, ...]:
 def place_title(letter: str, node: Node, position: tuple[int, ...], value: str) -> tuple[str, str]:
     """Title of one of several pictures: letter and node, then position and value under the mouse."""
     parts = [indices_text(position), value]
-    return f"{letter}  {node.name}", " · ".join(part for part in parts if part)
+    return f"{letter} · {node.name}", " · ".join(part for part in parts if part)

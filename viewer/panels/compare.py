@@ -11,7 +11,7 @@ from viewer.compared import LETTERS
 from viewer.nodes import Kind
 from viewer.panels.cells import Cell, CurvesPanel, curve_colours, place_title
 from viewer.panels.toolbar import Choice
-from viewer.readout import indices_text, intensity_text, place_text
+from viewer.readout import indices_text, intensity_text, number, place_text
 from viewer.theme import DARK
 from viewer.view_state import Region, carried_region
 
@@ -87,6 +87,11 @@ class ComparePanel(QtWidgets.QWidget):
             self._expect(which, node)
         if with_difference:
             self._expect(len(nodes), nodes[0])
+
+    @property
+    def painted(self) -> set[int]:
+        """Numbers of the pictures that are there; the difference comes after the last node."""
+        return set(self._shown)
 
     def cell(self, which: int) -> Cell | None:
         """Return the place of an image; None for a curve."""
@@ -228,7 +233,8 @@ class ComparePanel(QtWidgets.QWidget):
         position = request.position if request is not None else ()
         if which == len(self.nodes):
             names = f"{self.nodes[1].name} − {self.nodes[0].name}"
-            return "B − A", " · ".join(part for part in (names, self._value(which)) if part)
+            ends = f"±{number(self._own[which][2][1])}" if which in self._own else ""
+            return "B − A", " · ".join(part for part in (ends, self._value(which), names) if part)
         return place_title(LETTERS[which], node, position, self._value(which))
 
     def _value(self, which: int) -> str:
@@ -267,12 +273,11 @@ class ComparePanel(QtWidgets.QWidget):
             self.places[which] = place
         placed = list(dict.fromkeys(self.places.values()))
         columns = {1: 1, 2: 2, 3: 2, 4: 2}.get(len(placed), 3) if not curves else 1
-        for number in range(len(placed)):
-            self._grid.setColumnStretch(number, int(number < columns))
-            self._grid.setRowStretch(number, int(number * columns < len(placed)))
-        for number, place in enumerate(placed):
+        for slot, place in enumerate(placed):
+            self._grid.setColumnStretch(slot, int(slot < columns))
+            self._grid.setRowStretch(slot, int(slot * columns < len(placed)))
             place.set_theme(self._theme)
-            self._grid.addWidget(place, number // columns, number % columns)
+            self._grid.addWidget(place, slot // columns, slot % columns)
             if isinstance(place, CurvesPanel):
                 place.view.stepped.connect(self.stepped)
 

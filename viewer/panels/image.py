@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 pg.setConfigOptions(imageAxisOrder="row-major", antialias=True)
 PYQTGRAPH_NAMES = {"seismic": "CET-D1"}
 PADDING = 0.02
+# So many times its longer side fits into a view: narrow ones, side by side, show all of it too.
+FARTHEST = 16.0
 AXIS_WIDTH, AXIS_HEIGHT = 66, 42
 
 
@@ -93,7 +95,7 @@ class ImageView(PlotView):
         same_units = y.units == x.units and y.values is None and x.values is None
         ratio = abs(x.scale / y.scale) if same_units and x.scale and y.scale else 1.0
         self.box.setAspectLocked(True, ratio=ratio if 0.05 < ratio < 20 else 1.0)
-        largest = 4.0 * max(self.shape)
+        largest = FARTHEST * max(self.shape)
         self.box.setLimits(minXRange=2, minYRange=2, maxXRange=largest, maxYRange=largest)
 
     def paint_picture(self, picture: Picture, request: Request, levels: Levels) -> None:

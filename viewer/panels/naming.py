@@ -5,7 +5,7 @@ from __future__ import annotations
 from pyqtgraph.Qt import QtCore, QtWidgets
 
 # Width of the mark in front of a name, with what is left between them.
-BESIDE_MARK = 12
+BESIDE_MARK = 16
 
 
 class NameDelegate(QtWidgets.QStyledItemDelegate):

@@ -96,7 +96,7 @@ class ParametersPanel(Panel):
         self.operation.setCurrentIndex(names.index(wanted if wanted in names else first))
         self.operation.setEnabled(changing is None)
         self.name.clear()
-        self._taken = {node.name for node in nodes}
+        self._taken = {node.name for node in (*nodes, changing) if node is not None}
         self.title.say("Parameters", changing.name if changing is not None else f"new, from {source.name}")
         self.apply.setVisible(changing is not None)
         self.keep.setText("Keep as new" if changing is not None else "Keep")
@@ -361,9 +361,8 @@ def _stops(widget: QtWidgets.QWidget, window: QtWidgets.QWidget) -> bool:
 
 
 def suggested(operation: str, taken: set[str]) -> str:
-    """Return a name that is free: the operation's, with a number where needed."""
-    names = (operation if number == 1 else f"{operation}_{number}" for number in range(1, len(taken) + 2))
-    return next(name for name in names if name not in taken)
+    """Return what the service will call a node: the operation, with a number that it chooses where needed."""
+    return operation if operation not in taken else f"{operation}-…"
 
 
 def _words(value: Any) -> str:

@@ -19,7 +19,7 @@ PLAY_TIP = "Choose an operation and try its parameters (Ctrl+P)"
 COMPARE_TIP = "Show the nodes side by side that were chosen in the list with Ctrl+click (C)"
 LINK_TIP = "Copy a command that opens this very view (Ctrl+L)"
 CALIBRATE_TIP = "Tell the shape of a stack, scales, units, beam energy… (Ctrl+K)"
-NAMES = {Scale.LINEAR: "Linear", Scale.SQRT: "Square root", Scale.LOG: "Log"}
+NAMES = {Scale.LINEAR: "Linear", Scale.SQRT: "Sqrt", Scale.LOG: "Log"}
 
 
 class Toolbar(QtWidgets.QWidget):
@@ -41,8 +41,8 @@ class Toolbar(QtWidgets.QWidget):
         self.colormaps.setFocusPolicy(QtCore.Qt.FocusPolicy.NoFocus)
         for name in COLORMAPS:
             self.colormaps.addItem(_swatch(name), name)
-        self.auto = _button("Auto 1–99 %", "Set the levels to 1 % and 99 % of what is shown (A)")
-        self.lock = _button("Lock levels", "Keep the levels while frames change", checkable=True)
+        self.auto = _button("Auto", "Set the levels to 1 % and 99 % of what is shown (A)")
+        self.lock = _button("Lock", "Keep the levels while frames change", checkable=True)
         self.fit_button = _button("Fit", "Show all of it (F)")
         self.calibrate = _button("Calibrate…", CALIBRATE_TIP)
         self.play = _button("Process…", PLAY_TIP)
@@ -110,7 +110,7 @@ class Toolbar(QtWidgets.QWidget):
     def _lay_out(self) -> None:
         row = QtWidgets.QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
-        row.setSpacing(8)
+        row.setSpacing(6)
         row.addLayout(_joined(list(self.scales.values())))
         for widget in (self.colormaps, self.auto, self.lock, self.fit_button):
             row.addWidget(widget)
