@@ -114,21 +114,21 @@ def drag(window: Window, path: list[Position], watch: Watch) -> float:
     """Press at the first position, pass the others at `RATE`, let go; return when."""
     from pyqtgraph.Qt import QtCore
 
-    from viewer.tour import Mouse, _mouse
+    from viewer.tour.hand import Mouse, mouse
 
     view, kind = window.navigator.image, QtCore.QEvent.Type
     spots = [view.mapFromScene(view.box.mapViewToScene(QtCore.QPointF(float(x), float(y)))) for y, x in path]
     # A little before the first: what moves less than five pixels is no drag to pyqtgraph.
-    _mouse(view, kind.MouseButtonPress, spots[0] - QtCore.QPoint(0, 20), Mouse.LeftButton, Mouse.LeftButton)
+    mouse(view, kind.MouseButtonPress, spots[0] - QtCore.QPoint(0, 20), Mouse.LeftButton, Mouse.LeftButton)
     begin = time.perf_counter()
     for number, (position, spot) in enumerate(zip(path, spots, strict=True)):
         due = begin + number / RATE
         run_until(lambda due=due: time.perf_counter() >= due)
         watch.due[position] = due
-        _mouse(view, kind.MouseMove, spot, Mouse.NoButton, Mouse.LeftButton)
+        mouse(view, kind.MouseMove, spot, Mouse.NoButton, Mouse.LeftButton)
         if window.session.state.position != position:
             raise RuntimeError(f"the crosshair is at {window.session.state.position}, not at {position}")
-    _mouse(view, kind.MouseButtonRelease, spots[-1], Mouse.LeftButton, Mouse.NoButton)
+    mouse(view, kind.MouseButtonRelease, spots[-1], Mouse.LeftButton, Mouse.NoButton)
     return time.perf_counter()
 
 

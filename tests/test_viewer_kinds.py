@@ -7,7 +7,7 @@ from viewer_service import choose, encoded, opened, place, press, settle
 
 from viewer.picture import prepare
 from viewer.session import Session
-from viewer.tour import drag
+from viewer.tour.hand import drag
 from viewer.view_state import Region
 from viewer.window import Window
 from viewer.wire import Service

@@ -6,13 +6,14 @@ import sys
 
 import numpy as np
 import pytest
-from derive_service import deriving
+from conftest import KEY, serving
 from fastapi import APIRouter, HTTPException, Response
 from pyqtgraph.Qt import QtGui
 from viewer_service import StandIn, axis, diffraction_scan, encoded, file, node, opened, scan_axes, tree
 
-from viewer import tour as touring
-from viewer.tour import changed_parameters, take_tour
+from viewer.tour import guide, take_tour
+from viewer.tour.looking import changed_parameters
+from viewer.wire import Service
 
 SCHEMA = {
     "properties": {"factor": {"type": "number", "default": 0.5}, "clip": {"type": "boolean", "default": True}}
@@ -63,7 +64,7 @@ def test_open_move_toggle_change(qtbot, workshop, tmp_path, capsys):
         painted = []
         window.session.framed.connect(lambda answer: painted.append(answer))
         assert take_tour(window, tmp_path / "shots") == 0
-    names = ["1_open.png", "2_move.png", "3_toggle.png", "4_change.png", "5_virtual_image.png"]
+    names = ["01_open.png", "02_move.png", "03_toggle.png", "04_change.png", "05_virtual_image.png"]
     assert screenshots(tmp_path / "shots", capsys) == names
     assert [body for body in workshop.asked if body] == [  # an empty wish asks whether one may make nodes
         {"parent": "root", "operation": "scale", "parameters": {"factor": 0.75, "clip": True}}
@@ -74,19 +75,22 @@ def test_open_move_toggle_change(qtbot, workshop, tmp_path, capsys):
     np.testing.assert_allclose(made[-1].value.raw, encoded(5, 7, 6, 9)[y, x] * 0.75)
 
 
-def test_a_parameter_is_played_with(qtbot, tmp_path):
-    server = deriving().start()
-    try:
-        with opened(qtbot, server.url) as window:
-            assert take_tour(window, tmp_path) == 0
-    finally:
-        server.stop()
-    assert "play" in {path.stem.partition("_")[2] for path in tmp_path.iterdir()}
-    factors = [
-        parameters.get("factor", 1.0) for what, parameters in server.workshop.asked if what == "derive"
-    ]
-    assert factors[-1] > 1
-    assert not [what for what, _ in server.workshop.asked if what == "make"], "nothing is kept"
+def test_a_parameter_is_played_with_kept_compared_and_reopened(qtbot, scans, tmp_path, capsys):
+    with serving([scans / "scan4d.hspy"]) as service:
+        with opened(qtbot, service.url, KEY) as window:
+            assert take_tour(window, tmp_path) == 0, capsys.readouterr().err
+            shown = window.session.state.node
+            compared = window.comparing.beside.nodes
+        names = [name.partition("_")[2].removesuffix(".png") for name in screenshots(tmp_path, capsys)]
+        assert names[-7:] == ["play", "keep", "compare", "pins", "rename", "delete", "reopened"]
+        there = Service(service.url, KEY)
+        try:
+            kept = there.tree(shown.tree).node("kept")
+        finally:
+            there.close()
+    assert kept.key == shown.key, "deleted, and brought back as it was"
+    assert kept.own_parameters["min_sigma"] != 5.0, "what the slider said"
+    assert [node.name for node in compared] == ["root", "kept"]
 
 
 def test_the_command_takes_the_tour(workshop, tmp_path):
@@ -116,7 +120,7 @@ def test_a_service_that_makes_no_nodes_is_toured_all_the_same(qtbot, workshop, t
 
 
 def test_a_service_without_scans_ends_the_tour_with_a_sentence(qtbot, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(touring, "BOUND_SECONDS", 0.5)
+    monkeypatch.setattr(guide, "BOUND_SECONDS", 0.5)
     server = StandIn(file(signal=tree({}))).start()
     try:
         with opened(qtbot, server.url) as window:

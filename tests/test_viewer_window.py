@@ -17,7 +17,7 @@ from viewer_service import (
 
 from viewer.panels.image import lookup_table
 from viewer.picture import Scale
-from viewer.tour import drag
+from viewer.tour.hand import drag
 from viewer.view_state import Region
 
 SCAN = encoded(5, 7, 6, 9)

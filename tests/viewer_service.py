@@ -30,7 +30,7 @@ from tiled.server.settings import get_settings
 from tiled.structures.core import Spec
 
 from viewer.session import Session
-from viewer.tour import drag
+from viewer.tour.hand import drag
 from viewer.window import Window
 from viewer.wire import Service
 

@@ -89,7 +89,7 @@ class Window(QtWidgets.QMainWindow):
 
     def set_theme(self, name: str) -> None:
         """Take the colours of a theme, ``dark`` or ``light``."""
-        self._theme = theme = THEMES[name]
+        self.theme = theme = THEMES[name]
         self.setPalette(palette(theme))
         self.setStyleSheet(style_sheet(theme))
         for panel in (self.tree, self.navigator, self.signal, self.calibrate, self.status, *self._beside):
@@ -221,7 +221,7 @@ class Window(QtWidgets.QMainWindow):
         self.toolbar.automatic.connect(self._auto_levels)
         self.toolbar.fit.connect(self._fit)
         self.toolbar.other_theme.connect(
-            lambda: self.set_theme(LIGHT.name if self._theme is DARK else DARK.name)
+            lambda: self.set_theme(LIGHT.name if self.theme is DARK else DARK.name)
         )
         for part in (self, self.comparing, self.pinning):
             self.signal_contrast.histogram.dragged.connect(part.set_levels)

@@ -92,7 +92,7 @@ class Service:
         parts = urlsplit(url if "://" in url else f"http://{url}")
         if not parts.hostname or parts.scheme not in ("http", "https"):
             raise ValueError(f"{url!r} is not the address of a service: try http://localhost:8000")
-        key = api_key or next(iter(parse_qs(parts.query).get("api_key", [])), None)
+        self._key = key = api_key or next(iter(parse_qs(parts.query).get("api_key", [])), None)
         prefix = PASTED.split(parts.path, maxsplit=1)[0].rstrip("/")
         self.name = parts.netloc.rpartition("@")[2]
         self.url = f"{parts.scheme}://{self.name}{prefix}"
@@ -108,6 +108,10 @@ class Service:
         self.client = make  # what is followed for hours has its own
         self._client = make(limits=httpx.Limits(max_connections=32, keepalive_expiry=30))
         self._connections = Connections(make)
+
+    def another(self) -> Service:
+        """Return the same service with connections of its own: for a second window."""
+        return Service(self.url, self._key)
 
     def close(self) -> None:
         """Close all connections."""
