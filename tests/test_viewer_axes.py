@@ -60,3 +60,15 @@ def test_the_crosshair_ends_where_the_picture_does(qtbot):
 
     assert colour(1.0) != colour(-4.0)
     assert colour(-4.0) == painted.pixelColor(2, 2).name()
+
+
+def test_all_of_a_picture_is_shown_in_a_narrow_view(qtbot):
+    view = ImageView(with_axes=False)
+    qtbot.addWidget(view)
+    view.set_axes((Axis("ky", 8), Axis("kx", 8)))
+    view.resize(90, 720)
+    view.show()
+    view.fit()
+    region = view.region()
+    assert region.x0 <= -0.5
+    assert region.x1 >= 7.5

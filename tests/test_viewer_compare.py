@@ -99,6 +99,15 @@ def test_nodes_chosen_in_the_list_stand_side_by_side(qtbot, window):
     assert window.tree.items[ROOT].text(1) == "7×5|9×6"
 
 
+def test_two_are_laid_out_as_the_room_for_them_is(qtbot, window):
+    panel = compare(qtbot, window, "root", "halved")
+    one, other = cells(panel)
+    window.resize(1300, 1000)
+    qtbot.waitUntil(lambda: other.x() == one.x() and other.y() > one.y())
+    window.resize(2600, 600)
+    qtbot.waitUntil(lambda: other.x() > one.x() and other.y() == one.y())
+
+
 def test_nothing_chosen_compares_a_node_with_what_it_was_made_from(qtbot, window):
     choose(qtbot, window, *HALVED)
     window.toolbar.compare.click()

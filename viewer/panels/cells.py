@@ -16,6 +16,8 @@ from viewer.panels.plot import PlotView
 from viewer.readout import axis_label, indices_text
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from viewer.nodes import Axis, Node
     from viewer.picture import Levels, Picture
     from viewer.theme import Theme
@@ -180,6 +182,19 @@ def curve_colours(theme: Theme) -> tuple[str, ...]:
     light = theme.name == "light"
     more = ("#8e44ad", "#7a6a00", "#555c66") if light else ("#c792ea", "#e6db74", "#aeb6c0")
     return (theme.accent, theme.busy, theme.good, theme.bad, *more)
+
+
+def arrange(grid: QtWidgets.QGridLayout, placed: Sequence[QtWidgets.QWidget], upright: bool) -> None:
+    """Lay places out as large as they can be; where curves are among them, below each other."""
+    columns = {1: 1, 2: 1 if upright else 2, 3: 2, 4: 2}.get(len(placed), 3)
+    if any(isinstance(place, CurvesPanel) for place in placed):
+        columns = 1
+    for slot, place in enumerate(placed):
+        grid.setColumnStretch(slot, int(slot < columns))
+        grid.setRowStretch(slot, int(slot * columns < len(placed)))
+        there = grid.itemAtPosition(slot // columns, slot % columns)
+        if there is None or there.widget() is not place:
+            grid.addWidget(place, slot // columns, slot % columns)
 
 
 def place_title(letter: str, node: Node, position: tuple[int, ...], value: str) -> tuple[str, str]:

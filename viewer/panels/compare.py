@@ -5,11 +5,11 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from pyqtgraph.Qt import QtCore, QtWidgets
+from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
 from viewer.compared import LETTERS
 from viewer.nodes import Kind
-from viewer.panels.cells import Cell, CurvesPanel, curve_colours, place_title
+from viewer.panels.cells import Cell, CurvesPanel, arrange, curve_colours, place_title
 from viewer.panels.toolbar import Choice
 from viewer.readout import indices_text, intensity_text, number, place_text
 from viewer.theme import DARK
@@ -75,9 +75,8 @@ class ComparePanel(QtWidgets.QWidget):
     def show_nodes(self, nodes: Sequence[Node], with_difference: bool) -> None:
         """Make places for nodes, and for their difference."""
         before, self.nodes = self.nodes, list(nodes)
-        kinds = [(len(node.shown_axes), node.axes[-1:], node.path) for node in nodes]
-        same = kinds == [(len(node.shown_axes), node.axes[-1:], node.path) for node in before]
-        if not same or with_difference != (len(before) in self.places):
+        old, new = ([(len(n.shown_axes), n.axes[-1:], n.path) for n in some] for some in (before, nodes))
+        if old != new or with_difference != (len(before) in self.places):
             had_keyboard = self.isAncestorOf(self.window().focusWidget() or self.window())
             self._clear()
             self._make(with_difference)
@@ -271,15 +270,19 @@ class ComparePanel(QtWidgets.QWidget):
                 place = Cell(with_axes=len(shown) <= FEW)
                 self._listen(which, place)
             self.places[which] = place
-        placed = list(dict.fromkeys(self.places.values()))
-        columns = {1: 1, 2: 2, 3: 2, 4: 2}.get(len(placed), 3) if not curves else 1
-        for slot, place in enumerate(placed):
-            self._grid.setColumnStretch(slot, int(slot < columns))
-            self._grid.setRowStretch(slot, int(slot * columns < len(placed)))
+        for place in set(self.places.values()):
             place.set_theme(self._theme)
-            self._grid.addWidget(place, slot // columns, slot % columns)
             if isinstance(place, CurvesPanel):
                 place.view.stepped.connect(self.stepped)
+        self._arrange()
+
+    def resizeEvent(self, event: QtGui.QResizeEvent) -> None:  # noqa: N802 (Qt)
+        """Lay two pictures below each other where that makes them larger."""
+        super().resizeEvent(event)
+        self._arrange()
+
+    def _arrange(self) -> None:
+        arrange(self._grid, list(dict.fromkeys(self.places.values())), self.width() < self.height())
 
     def _listen(self, which: int, cell: Cell) -> None:
         cell.image.looked.connect(lambda region, _screen: self._looked(which, region))
