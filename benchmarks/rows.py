@@ -24,8 +24,8 @@ class Row:
     name : str
     paths : dict of str to callable
         Contender to the path it is asked for at a position.
-    most : float
-        What our time may be of the floor's.
+    most : float or None
+        What our time may be of the floor's; None where that is only told beside.
     target : str
         The same in words.
     floor : str
@@ -43,7 +43,7 @@ class Row:
     number: str
     name: str
     paths: dict[str, Path]
-    most: float
+    most: float | None
     target: str
     floor: str = "floor"
     cold: bool = False
@@ -73,6 +73,8 @@ def _raw(tree: str) -> list[Row]:
     return [
         Row("1", "raw frame, array/full", full, 1.5, target),
         Row("1", "raw frame, array/block", block, 1.5, target),
+        # Those above are remembered, as the floor's are; this one is found, and read from the page cache.
+        Row("1", "raw frame, array/full, never asked for before", full, None, "beside", cold=True),
     ]
 
 

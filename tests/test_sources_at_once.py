@@ -81,6 +81,34 @@ def test_a_frame_in_memory_is_given_at_once(name, tmp_path):
     np.testing.assert_array_equal(root.reader.read_at_once(last(root)), whole)
 
 
+@pytest.mark.usefixtures("file_system_says")
+@pytest.mark.parametrize("name", PLACED)
+def test_a_frame_that_is_asked_for_again_is_read_twice_and_remembered(name, tmp_path, monkeypatch, cache):
+    path = PLACED[name](tmp_path)
+    (root,) = Source.at(path).roots
+    whole = root.reader.read(last(root))
+    preadv, read = os.preadv, []
+
+    def counted(descriptor, buffers, offset, flags=0):
+        read.append(offset)
+        return preadv(descriptor, buffers, offset, flags)
+
+    monkeypatch.setattr(os, "preadv", counted)
+    found = [root.reader.read_at_once(last(root)) for _ in range(5)]
+    assert len(read) == 2
+    for frame in found:
+        np.testing.assert_array_equal(frame, whole)
+    assert not found[-1].flags.writeable, "others have it too"
+    held = len(cache)
+    others = list(np.ndindex(root.info.navigation_shape))[:-1]
+    for index in others:
+        assert root.reader.read_at_once(index) is not None
+    assert (len(read), len(cache)) == (2 + len(others), held), "who walks through a scan needs each frame once"
+    path.write_bytes(path.read_bytes())
+    with pytest.raises(SourceChanged):
+        root.reader.read_at_once(last(root))
+
+
 @pytest.mark.parametrize("name", DECODED)
 def test_a_frame_of_a_decoded_chunk_is_given_at_once(name, tmp_path, cache):
     (root,) = Source.at(DECODED[name](tmp_path)).roots

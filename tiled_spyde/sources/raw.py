@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import math
 import os
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from tiled_spyde.errors import SourceError
 from tiled_spyde.slices import shape_of
+from tiled_spyde.sources import remembered
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,6 +33,8 @@ _SPAN = 16 * 2**20
 _BETWEEN = 64 << 10
 # Copying more than this takes too long for those who may not be held up.
 AT_ONCE = 1 << 20
+# Of each signal so many frames are known to have been asked for lately.
+_LATELY = 256
 _NO_WAIT: int = getattr(os, "RWF_NOWAIT", 0)
 
 
@@ -95,6 +99,7 @@ class RawFrames:
         self._pitch = info.frame_bytes + place.gap
         self._is_native = place.dtype == info.dtype and not place.flipped  # nothing to do but to read
         self._prompt: bool | None = None  # nobody has asked yet
+        self._lately: OrderedDict[Index, None] = OrderedDict()  # whole frames that were given at once
 
     def read(self, index: Index, region: Region = ()) -> NDArray[Any]:
         """Return ``frame[region]`` at `index`; see `tiled_spyde.signals.FrameReader`."""
@@ -116,6 +121,29 @@ class RawFrames:
         """
         if not self._prompt:
             return None
+        return self._now(index, region) if region else self._whole_now(index)
+
+    def _whole_now(self, index: Index) -> NDArray[Any] | None:
+        """Return a frame, which is remembered once it was asked for again: several people look at it."""
+        held: NDArray[Any] | None = remembered.DECODED.peek((self, index))
+        if held is not None:
+            self._file.check()
+            return held
+        frame = self._now(index, ())
+        if frame is not None and self._again(index):
+            remembered.DECODED.put((self, index), frame)
+        return frame
+
+    def _again(self, index: Index) -> bool:
+        """Say whether somebody asked for a frame lately, and note that somebody does now."""
+        if index in self._lately:
+            return True
+        self._lately[index] = None
+        if len(self._lately) > _LATELY:
+            self._lately.popitem(last=False)
+        return False
+
+    def _now(self, index: Index, region: Region) -> NDArray[Any] | None:
         rows = self._stored_rows(region) if region else self._all_rows
         if (rows.stop - rows.start) * self._row > AT_ONCE:
             return None
