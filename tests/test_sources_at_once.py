@@ -103,7 +103,9 @@ def test_a_frame_that_is_asked_for_again_is_read_twice_and_remembered(name, tmp_
     others = list(np.ndindex(root.info.navigation_shape))[:-1]
     for index in others:
         assert root.reader.read_at_once(index) is not None
-    assert (len(read), len(cache)) == (2 + len(others), held), "who walks through a scan needs each frame once"
+    assert (len(read), len(cache)) == (2 + len(others), held), (
+        "who walks through a scan needs each frame once"
+    )
     path.write_bytes(path.read_bytes())
     with pytest.raises(SourceChanged):
         root.reader.read_at_once(last(root))

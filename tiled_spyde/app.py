@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import re
-from contextlib import suppress
-from hashlib import blake2b
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,44 +13,25 @@ from tiled.media_type_registration import default_serialization_registry
 from tiled.server.settings import get_settings
 from tiled.structures.core import StructureFamily
 
-from tiled_spyde import codecs, metrics
+from tiled_spyde import codecs
 from tiled_spyde.access import FolderPolicy
-from tiled_spyde.bodies import Bodies
-from tiled_spyde.cache import give_back_memory
-from tiled_spyde.catalog import Catalog
-from tiled_spyde.collecting import spare_what_stays
-from tiled_spyde.database import Database
-from tiled_spyde.evaluate import Evaluator
-from tiled_spyde.events import Streams
-from tiled_spyde.following import Following
 from tiled_spyde.fresh import Fresh
 from tiled_spyde.guard import Guard
-from tiled_spyde.index import Index
-from tiled_spyde.jobs import Jobs
 from tiled_spyde.lane import Lane, LaneSettings
-from tiled_spyde.listing import Listing, remember_trees, top_listing
-from tiled_spyde.marks import Turn
 from tiled_spyde.places import database_in
-from tiled_spyde.previews import Previews
-from tiled_spyde.routes import routes
 from tiled_spyde.seeking import Seeking
-from tiled_spyde.settings import calibration_of, locations, read_yaml, rights_of, served_folders, trees_of
-from tiled_spyde.sources.remembered import remember_in
-from tiled_spyde.store import Store
-from tiled_spyde.zarr import zarr_routes
+from tiled_spyde.service import CACHE_MB, STORE_MB, Bounds, Service
+from tiled_spyde.settings import read_yaml, rights_of, served_folders, trees_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from tiled.config import Config
 
-    from tiled_spyde.index import Progress
-    from tiled_spyde.sources import Source
+    from tiled_spyde.listing import Listing
 
 logger = logging.getLogger(__name__)
 
-CACHE_MB = 512
-STORE_MB = 4096
 _VARIABLE = re.compile(r"\$\{?(\w+)")
 
 # So that a plain `tiled serve` of our tree gives the viewer its compressed slices too.
@@ -118,78 +96,12 @@ def tree(
         With our own routes as its ``include_routers``, and what the lane needs as its ``lane``.
     """
     wanted = served_folders(paths, folders)
-    served = locations(wanted)
-    where = database or f"sqlite:///{database_in(state)}"
-    rights = rights_of(wanted, groups or {})
-    folder = _made(database_in(state).parent) if database else None
-    db = Database(where, folder)
-    catalog = Catalog(db, served, calibration_of(wanted), apart=rights is not None)
-    catalog.prepare(trees_of(trees))
-
-    def update(changes: Mapping[Path, Source | None]) -> None:
-        catalog.update(changes)
-        remember_trees(catalog.top)
-
-    def index(tell: Callable[[Progress], None]) -> Index:
-        places = [place.path for place in served]
-        apart = rights is not None
-        return Index(places, catalog.known, update, settle=settle_seconds, apart=apart, tell=tell)
-
-    which = blake2b(
-        "\0".join(sorted(str(place.path) for place in served)).encode(), digest_size=8
-    ).hexdigest()
-    turn = Turn(db.beside(f"index-{which}"))
-    following = Following(catalog, index, turn, lambda: remember_trees(catalog.top), db.await_news)
-    kept = database_in(state).parent
-    store = Store(kept / "computed", store_mb * 2**20)
-    evaluator = Evaluator(
-        cache_mb * 2**20, workers, max_seconds, deadline_seconds=deadline_seconds, store=store
+    bounds = Bounds(
+        cache_mb, workers, max_seconds, settle_seconds, remember_rights_seconds, deadline_seconds, store_mb
     )
-    metrics.watch(evaluator)
-    remember_in(evaluator.cache)
-    give_back_memory()
-    previews = Previews(db, catalog.kept)
-    jobs = Jobs(catalog, evaluator, kept / "jobs", previews)
-    top = top_listing(
-        lambda: catalog.top,
-        evaluator,
-        lambda: _said(catalog, following.progress, rights is not None),
-        rights,
-        previews,
-    )
-    bodies, streams = Bodies(evaluator), Streams(catalog, jobs.state_of)
-    evaluator.wholes.told.append(streams.changed)
-    own = routes(catalog, evaluator, bodies, previews, streams, jobs)
-    top.include_routers = [own, zarr_routes(bodies)]
-    top.lane = LaneSettings(
-        top,
-        lambda: catalog.top,
-        bodies,
-        remember_rights_seconds,
-        deadline_seconds,
-        previews,
-        streams.close,
-    )
-
-    tasks = []
-
-    async def start() -> None:
-        spare_what_stays()
-        tasks.append(asyncio.create_task(metrics.keep_bringing()))
-        following.start()
-
-    async def stop() -> None:
-        for task in tasks:
-            task.cancel()
-        streams.close()
-        following.stop()
-        previews.close()
-        db.close()
-        evaluator.close()
-
-    top.catalog = catalog
-    top.startup_tasks, top.shutdown_tasks = [start], [stop]
-    return top
+    service = Service(wanted, rights_of(wanted, groups or {}), database_in(state), database, bounds)
+    service.catalog.prepare(trees_of(trees))
+    return service.listing()
 
 
 def demo_tree(
@@ -325,12 +237,6 @@ def share_out(config: Config, processes: int, secret: str) -> None:
         authentication.secret_keys = [secret]
 
 
-def _made(folder: Path) -> Path:
-    with suppress(OSError):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return folder
-
-
 def _check_arguments(config: Config) -> None:
     """Refuse what `tree` does not take, before Python does."""
     for spec in config.trees:
@@ -384,17 +290,3 @@ def _validated(config: dict[str, Any]) -> Config:
     from tiled.config import Config
 
     return Config.model_validate(config)
-
-
-def _said(catalog: Catalog, progress: Progress, hidden: bool) -> dict[str, Any]:
-    """Describe the whole: how far the index is, and a number that grows with each change.
-
-    Where not everyone may know of every file, neither says how much there is.
-    """
-    busy = progress.scanning or progress.done < progress.of
-    if hidden:
-        return {"indexing": {"done": 0, "of": 0, "scanning": busy}}
-    return {
-        "indexing": {"done": progress.done, "of": progress.of, "scanning": busy},
-        "revision": catalog.revision,
-    }
