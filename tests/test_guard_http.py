@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
+
+import blosc2
 import httpx
 import numpy as np
 import pytest
 from conftest import KEY, encoded, running, serving
+from tiled.media_type_registration import default_compression_registry
 
 from tiled_spyde import codecs
 from tiled_spyde.guard import Guard
@@ -68,6 +72,16 @@ def test_what_a_client_has_is_not_sent_again(served, address, encoding):
         assert not {"content-length", "content-type", "content-encoding"} & set(answer.headers)
     assert served.get(address, headers={"If-None-Match": '"other"', **asked}).status_code == 200
     assert served.client.head(address, headers={"If-None-Match": etag, **asked}).status_code == 304
+
+
+@pytest.mark.parametrize("numbers", range(1000, 1009))
+@pytest.mark.parametrize("length", [1, 2])
+def test_blosc2_takes_any_length(numbers, length):
+    packed, data = io.BytesIO(), bytes(range(100)) * 101
+    writer = default_compression_registry.dispatch("application/octet-stream", "blosc2")(packed)
+    writer.write(data[:numbers] if length == 1 else np.frombuffer(data[: 2 * numbers], "u2").data)
+    writer.close()
+    assert blosc2.decompress(packed.getvalue()) == data[: length * numbers]
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,13 @@ from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tiled.media_type_registration import default_serialization_registry
+from tiled.media_type_registration import default_compression_registry, default_serialization_registry
 from tiled.server.settings import get_settings
 from tiled.structures.core import StructureFamily
 
 from tiled_spyde import codecs
 from tiled_spyde.access import FolderPolicy
+from tiled_spyde.bodies import OCTETS
 from tiled_spyde.fresh import Fresh
 from tiled_spyde.guard import Guard
 from tiled_spyde.lane import Lane, LaneSettings
@@ -37,9 +38,11 @@ _VARIABLE = re.compile(r"\$\{?(\w+)")
 # So that a plain `tiled serve` of our tree gives the viewer its compressed slices too.
 default_serialization_registry.register(StructureFamily.array, codecs.MEDIA_TYPE, codecs.serialize)
 # tiled's own fails on an empty slice.
-default_serialization_registry.register(
-    StructureFamily.array, "application/octet-stream", codecs.serialize_raw
-)
+default_serialization_registry.register(StructureFamily.array, OCTETS, codecs.serialize_raw)
+if "blosc2" in default_compression_registry.encodings(OCTETS):
+    default_compression_registry.register(
+        OCTETS, "blosc2", codecs.any_length(default_compression_registry.dispatch(OCTETS, "blosc2"))
+    )
 
 
 def tree(
