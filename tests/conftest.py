@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 import uvicorn
 from hypothesis import settings
+from hypothesis import strategies as st
 from tiled.config import Config
 from tiled.server.settings import get_settings
 
@@ -39,6 +40,14 @@ pytest_plugins = ["clients_table", "catalog_samples", "index_samples", "postgres
 
 NAMES = {0: (), 1: ("x",), 2: ("y", "x"), 3: ("t", "y", "x")}
 SIGNAL_NAMES = {0: (), 1: ("E",), 2: ("ky", "kx"), 3: ("ky", "kx", "colour")}
+
+
+def slices(last=3):
+    """Integers from ``-last - 1`` to `last`, and slices of any kind."""
+    bound = st.none() | st.integers(-6, 6)
+    return st.integers(-last - 1, last) | st.builds(
+        slice, bound, bound, st.none() | st.integers(-4, 4).filter(bool)
+    )
 
 
 def encoded(shape, dtype=np.uint16):

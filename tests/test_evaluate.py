@@ -9,7 +9,7 @@ from itertools import pairwise, product
 import hyperspy.api as hs
 import numpy as np
 import pytest
-from conftest import make_root
+from conftest import make_root, slices
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -240,18 +240,7 @@ def test_many_who_ask_for_the_same_frame_cost_one_computation():
     assert all(np.array_equal(a, b) for a, b in pairwise(results))
 
 
-SLICES = st.one_of(
-    st.integers(-4, 3),
-    st.builds(
-        slice,
-        st.none() | st.integers(-6, 6),
-        st.none() | st.integers(-6, 6),
-        st.none() | st.integers(-4, 4).filter(bool),
-    ),
-)
-
-
-@given(st.lists(SLICES, max_size=4), st.integers(0, 2))
+@given(st.lists(slices(), max_size=4), st.integers(0, 2))
 def test_any_slice_is_numpys(parts, step):
     root = make_root((4, 5, 6, 7))
     recipe = [

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import ArrayReader, make_root
+from conftest import ArrayReader, make_root, slices
 from hypothesis import given
 from hypothesis import strategies as st
 from test_evaluate import evaluator
@@ -120,19 +120,8 @@ def test_readers_are_told_apart():
     assert not isinstance(make_root((2, 3)).reader, RegionReader)
 
 
-SLICES = st.one_of(
-    st.integers(-4, 3),
-    st.builds(
-        slice,
-        st.none() | st.integers(-6, 6),
-        st.none() | st.integers(-6, 6),
-        st.none() | st.integers(-4, 4).filter(bool),
-    ),
-)
-
-
 @given(
-    st.lists(SLICES, max_size=4),
+    st.lists(slices(), max_size=4),
     st.sampled_from(list(FRAMES)),
     st.sampled_from([1, 60, 8 << 20]),
     st.booleans(),
