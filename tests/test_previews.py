@@ -12,10 +12,11 @@ from catalog_samples import catalog as catalog_of
 from catalog_samples import database, sigma, source
 from conftest import until
 
-from tiled_spyde import previews, records
+from tiled_spyde import chains, previews, records
+from tiled_spyde.chains import Step
 from tiled_spyde.errors import Gone, InvalidOperation, NotFound, Unavailable
 from tiled_spyde.fresh import Fresh
-from tiled_spyde.previews import Previews, Step
+from tiled_spyde.previews import Previews
 from tiled_spyde.seeking import Seeking
 
 STEP = [Step(operation="gaussian_filter", parameters={"sigma": 1.5})]
@@ -83,7 +84,7 @@ class TestWhatIsRemembered:
 
     def test_there_is_a_bound(self, kept, monkeypatch):
         catalog, _ = kept
-        monkeypatch.setattr(previews, "_MOST_HELD", 20 * previews._BESIDE)
+        monkeypatch.setattr(previews, "_MOST_HELD", 20 * chains._BESIDE)
         held, tree = Previews(), catalog.tree(PLACE)
         made = [
             held.derive(tree, "root", [Step(operation="gaussian_filter", parameters={"sigma": 1 + i / 9})])
@@ -165,29 +166,58 @@ class TestOtherProcesses:
         catalog.refresh()
         assert catalog.revision == number
 
-    def test_whose_node_has_changed_it_is_gone_and_never_other_bytes(self, kept, tmp_path):
+    def test_whose_node_is_another_one_is_gone_in_every_process_until_that_is_undone(self, kept, tmp_path):
         catalog, held = kept
         node, _ = catalog.add_node(PLACE, **sigma(1))
         preview = held.derive(catalog.tree(PLACE), node.name, STEP)
         held.keep(preview)
         held.close()
-        with database(tmp_path / "state").writing() as connection:
-            connection.exec_driver_sql("UPDATE nodes SET parameters = replace(parameters, '1.0', '2.0')")
-        other = catalog_of(tmp_path / "state", tmp_path / "data")
-        assert (
-            held.get(other.tree(PLACE), preview.key).recipe.key == preview.key
-        )  # here it is known what it was
         with previewing(tmp_path) as elsewhere:
             elsewhere.look_for([preview.key])
-            with pytest.raises(Gone, match="changed"):
-                elsewhere.get(other.tree(PLACE), preview.key)
-        with database(tmp_path / "state").writing() as connection:
-            connection.exec_driver_sql("DELETE FROM nodes")
-        other = catalog_of(tmp_path / "state", tmp_path / "data")
-        with previewing(tmp_path) as elsewhere:
-            elsewhere.look_for([preview.key])
-            with pytest.raises(Gone, match="deleted"):
-                elsewhere.get(other.tree(PLACE), preview.key)
+            for before, after, said in (("1.0", "2.0", "changed"), ("2.0", "-1", "sigma"), ("-1", "1.0", "")):
+                change = f"UPDATE nodes SET parameters = replace(parameters, '{before}', '{after}')"
+                with database(tmp_path / "state").writing() as connection:
+                    connection.exec_driver_sql(change)
+                other = catalog_of(tmp_path / "state", tmp_path / "data").tree(PLACE)
+                for process in (held, elsewhere):
+                    if said:
+                        with pytest.raises(Gone, match=said):
+                            process.get(other, preview.key)
+                    else:
+                        assert process.get(other, preview.key).recipe.parent is other.recipe(node.name)
+            with database(tmp_path / "state").writing() as connection:
+                connection.exec_driver_sql("DELETE FROM nodes")
+            other = catalog_of(tmp_path / "state", tmp_path / "data").tree(PLACE)
+            for process in (held, elsewhere):
+                with pytest.raises(Gone, match="deleted"):
+                    process.get(other, preview.key)
+
+    def test_whose_parameter_is_another_node_is_gone(self, kept):
+        catalog, held = kept
+        held = Previews(kept=catalog.kept)
+        mean, _ = catalog.add_node(PLACE, parent="root", operation="mean_over_scan", parameters={}, name="m")
+        step = Step(operation="subtract_reference", parameters={"reference": {"node": "m"}})
+        preview = held.derive(catalog.tree(PLACE), "root", [step])
+        held.keep(preview)
+        assert held.get(catalog.tree(PLACE), preview.key) is preview
+        catalog.change_node((*PLACE, "m"), operation="max_over_scan")
+        with pytest.raises(Gone, match="changed"):
+            held.get(catalog.tree(PLACE), preview.key)
+        catalog.change_node((*PLACE, "m"), operation="mean_over_scan")
+        assert held.get(catalog.tree(PLACE), preview.key).key == preview.key
+
+    def test_it_is_of_the_file_as_it_is_now(self, kept, tmp_path):
+        catalog, held = kept
+        preview = held.derive(catalog.tree(PLACE), "root", STEP)
+        held.keep(preview)
+        path = tmp_path / "data" / "a.hspy"
+        catalog.update({path: source(path)})  # equal content in another file
+        again = held.get(catalog.tree(PLACE), preview.key)
+        assert again.key == preview.key
+        assert again.recipe.root is catalog.tree(PLACE).root
+        catalog.update({path: source(path, content="other")})
+        with pytest.raises(Gone, match="changed"):
+            held.get(catalog.tree(PLACE), preview.key)
 
     @pytest.mark.parametrize(
         "steps", ["", "{}", "[1]", '[["sum"]]', '[["sum","["]]', '[["os.system","{}"]]', "[[1,2]]", "null"]
@@ -242,7 +272,7 @@ class TestWithoutADatabase:
             raise Unavailable("It is read-only.")
 
         monkeypatch.setattr(held._database, "writing", no)
-        monkeypatch.setattr(held._waiting, "_most", 20 * previews._BESIDE)
+        monkeypatch.setattr(held._waiting, "_most", 20 * chains._BESIDE)
         tree = catalog.tree(PLACE)
         for i in range(100):
             held.keep(

@@ -159,6 +159,33 @@ def test_a_preview_of_one_worker_is_served_by_all(scans, tmp_path):
             assert again.content == answer.content
 
 
+def test_a_preview_of_a_changed_node_is_gone_on_all_workers_and_after_an_undo_on_none(scans, tmp_path):
+    with workers(2, scans, state=tmp_path) as (parent, base), one_of_each(base, parent, 2) as each:
+        one, other = each.values()
+        for client in (one, other):
+            until(lambda client=client: client.get(f"/api/v1/metadata/{TREE}/root").status_code == 200)
+        assert one.post(
+            f"/api/v1/nodes/{TREE}", json={"parent": "root", "name": "base", **SMOOTH[0]}
+        ).is_success
+        answer = ask(one, f"/api/v1/derive/{TREE}/base", slice="1,2", format="application/octet-stream")
+        address = answer.headers["x-node"]
+        ways = [f"/api/v1/array/full/{address}?slice=1,2", f"/zarr/v3/{address}/c/1/2/0/0"]
+
+        def statuses():
+            return {client.get(way).status_code for client in (one, other) for way in ways}
+
+        assert statuses() == {200}
+        change = {"operation": "gaussian_filter", "parameters": {"sigma": 3.0}}
+        changed = other.patch(f"/api/v1/nodes/{TREE}/base", json=change)
+        assert changed.status_code == 200
+        assert statuses() == {410}
+        for client in (one, other):
+            assert "changed" in client.get(ways[0]).json()["detail"]
+        number = changed.json()["data"]["attributes"]["metadata"]["attributes"]["version"]
+        assert one.post(f"/api/v1/nodes/{TREE}/undo", json={"change": number}).status_code == 200
+        assert statuses() == {200}
+
+
 @pytest.mark.parametrize("how", ["lane", "framework", "body"])
 def test_whoever_has_gone_is_not_computed_for(scans, monkeypatch, how):
     abandoned, abandon = [], Ticket.abandon

@@ -19,15 +19,16 @@ from tiled_spyde import codecs
 from tiled_spyde import headers as http
 from tiled_spyde.adapters import NodeAdapter, chunk_shape
 from tiled_spyde.bodies import OCTETS, Body
+from tiled_spyde.chains import address_of, asks_of, steps_of
 from tiled_spyde.errors import SpydeError
 from tiled_spyde.node import PREVIEW, ROOT
-from tiled_spyde.previews import address_of, asks_of, steps_of
 from tiled_spyde.slices import Selection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tiled_spyde.previews import Preview, Previews
+    from tiled_spyde.chains import Preview
+    from tiled_spyde.previews import Previews
     from tiled_spyde.recipe import Recipe
 
 FULL, BLOCK = "/api/v1/array/full/", "/api/v1/array/block/"

@@ -16,11 +16,12 @@ from tiled.server.utils import get_base_url
 from tiled_spyde import codecs
 from tiled_spyde.adapters import NodeAdapter, http_error, refuse_unexpected
 from tiled_spyde.bodies import OCTETS, Bodies, Body
+from tiled_spyde.chains import Preview, Step, address_of, asks_of, check_number, steps_of
 from tiled_spyde.errors import InvalidOperation, SpydeError
 from tiled_spyde.headers import REVALIDATED, opaque
 from tiled_spyde.node import PREVIEW
 from tiled_spyde.operations.base import Strict
-from tiled_spyde.previews import Preview, Previews, Step, address_of, asks_of, check_number, steps_of
+from tiled_spyde.previews import Previews  # noqa: TC001
 from tiled_spyde.routes.asking import body_of, described, entry_with
 from tiled_spyde.slices import Selection
 
