@@ -17,7 +17,7 @@ from conftest import KEY, serving, until
 from raw_http import Wire, request
 from test_workers import make
 
-from tiled_spyde import events
+from tiled_spyde import events, followers
 from tiled_spyde.events import Seen, Streams, View, news, view_of
 
 TREE = "scan4d.hspy/signal"
@@ -117,7 +117,7 @@ def test_the_headers_let_nobody_collect_it_first(served, encoding):
 
 
 def test_who_is_told_nothing_is_told_that_it_is_there(served, monkeypatch):
-    monkeypatch.setattr(events, "_ALIVE", 0.05)
+    monkeypatch.setattr(followers, "_ALIVE", 0.05)
     with following(served.url) as one:
         until(lambda: one.comments > 3)
         assert one.events.qsize() == 1
@@ -125,8 +125,8 @@ def test_who_is_told_nothing_is_told_that_it_is_there(served, monkeypatch):
 
 def test_the_key_may_stand_in_the_address(served, monkeypatch):
     """A browser's EventSource sends no headers."""
-    monkeypatch.setattr(events, "_ALLOWED", 0.05)
-    monkeypatch.setattr(events, "_ALIVE", 0.05)
+    monkeypatch.setattr(followers, "_ALLOWED", 0.05)
+    monkeypatch.setattr(followers, "_ALIVE", 0.05)
     with following(served.url, key=None, params={"api_key": KEY}) as one:
         until(lambda: one.comments > 5)
         assert not one.ended
@@ -159,7 +159,7 @@ def test_a_head_alone_ends(scans):
 
 
 def test_there_are_no_more_than_may_be(scans, monkeypatch):
-    monkeypatch.setattr(events, "MOST", 3)
+    monkeypatch.setattr(followers, "MOST", 3)
     with serving([scans / "line.hspy"]) as service:
         tree = "line.hspy/signal"
         with (
@@ -181,7 +181,8 @@ def test_there_are_no_more_than_may_be(scans, monkeypatch):
 
 
 def streams_of(service):
-    return service.root.lane.ending.__self__
+    told = (getattr(told, "__self__", None) for told in service.root.catalog._memory.told)
+    return next(streams for streams in told if isinstance(streams, Streams))
 
 
 def test_who_vanishes_leaves_nothing(scans):
@@ -196,7 +197,7 @@ def test_who_vanishes_leaves_nothing(scans):
             for wire in wires:
                 wire.close()
             until(lambda: not len(streams))
-            assert not streams._views
+            assert not streams._looks
             assert not streams._following
 
 
@@ -291,7 +292,7 @@ def test_who_reads_slowly_gets_the_latest_and_nothing_is_queued(scans, monkeypat
 
     monkeypatch.setattr(events, "news", counted)
     # As if a client took the first event only after a hundred changes.
-    monkeypatch.setattr(events, "_PAUSE", 0.0)
+    monkeypatch.setattr(followers, "_PAUSE", 0.0)
     with serving([scans]) as service:
         streams, catalog = streams_of(service), service.root.catalog
         path = tuple(TREE.split("/"))

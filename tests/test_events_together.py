@@ -13,7 +13,7 @@ from test_lane_rights import proposals
 from test_rights import api_key, logged_in
 from test_workers import make, one_of_each, workers
 
-from tiled_spyde import events
+from tiled_spyde import followers
 
 
 def test_people_whose_rights_differ_are_told_of_their_own(scans, tmp_path):
@@ -40,7 +40,7 @@ def test_people_whose_rights_differ_are_told_of_their_own(scans, tmp_path):
 
 
 def test_a_revoked_key_is_told_nothing_more(scans, tmp_path, monkeypatch):
-    monkeypatch.setattr(events, "_ALLOWED", 0.2)
+    monkeypatch.setattr(followers, "_ALLOWED", 0.2)
     with proposals(scans, tmp_path, 0.2) as facility, logged_in(facility, "ben") as ben:
         tree = "one/scan.hspy/signal"
         secret = api_key(ben)

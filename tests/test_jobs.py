@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from conftest import KEY, encoded, serving, until
 
-from tiled_spyde.jobs import Jobs
+from tiled_spyde.jobs import Jobs, JobStreams
 from tiled_spyde.previews import Previews
 
 SCAN = "scan4d.hspy/signal"
@@ -134,6 +134,82 @@ def test_a_job_is_made_followed_and_cancelled(scans, guarded):
         again = served.client.post("/api/v1/jobs", json={"path": MEAN})
         assert again.status_code == 202
         until(lambda: served.get(address).json()["data"]["state"] == "stored")
+
+
+def followed_of(served):
+    wholes = served.root.lane.bodies._evaluator.wholes
+    return next(told.__self__ for told in wholes.told if isinstance(told.__self__, JobStreams))
+
+
+def states(events):
+    lines = (line for line in events.iter_lines() if line.startswith("data: "))
+    return [json.loads(line.removeprefix("data: "))["state"] for line in lines]
+
+
+def test_who_follows_a_job_that_nobody_computes_has_it_gone_on_with(scans, tmp_path, guarded):
+    """As after a kill: the job is known, some of it is computed, and nothing runs."""
+    arguments = {"state": str(tmp_path)}
+    with serving([scans], trees=TREES, guarded=guarded, arguments=arguments) as served:
+        recipe = served.root.catalog.tree(tuple(SCAN.split("/"))).recipe("mean_over_scan")
+        wholes = served.root.lane.bodies._evaluator.wholes
+        total = recipe.operation.total(recipe.parent.info)
+        recipe.operation.take(total, encoded((3, 5, 12, 16)).reshape(15, 12, 16)[:4])
+        wholes.store.save(recipe.key, 4, total)
+        wholes.store.say(recipe.key, "progress", 4)
+        job = served.root.lane.bodies._evaluator.when_missing(recipe, MEAN)
+        said = served.get(job).json()["data"]
+        assert (said["state"], said["done"]) == ("waiting", 4)
+        assert "goes on" in said["failure"]
+        assert served.get(job).json()["data"] == said  # a look begins nothing
+        with served.client.stream("GET", f"{job}/events") as events:
+            assert states(events)[-1] == "stored"
+        expected = encoded((3, 5, 12, 16)).mean(axis=(0, 1))
+        answer = served.get(f"{FULL}/{MEAN}?slice=&format=application/octet-stream")
+        np.testing.assert_array_equal(np.frombuffer(answer.content, "<f8").reshape(12, 16), expected)
+
+
+def test_all_who_follow_a_job_cost_one_look(scans, monkeypatch):
+    monkeypatch.setattr("tiled_spyde.jobs._LOOK_SECONDS", 3600.0)  # they are woken
+    with serving([scans], trees=TREES) as served:
+        held, followed, looks = Held(served), followed_of(served), []
+        described = Jobs.described
+        job = served.client.post("/api/v1/jobs", json={"path": MEAN}).json()["data"]
+        assert held.reached.wait(60)
+        monkeypatch.setattr(Jobs, "described", lambda self, job: looks.append(1) or described(self, job))
+        told = []
+
+        def follow():
+            with served.client.stream("GET", f"/api/v1/jobs/{job['id']}/events") as events:
+                told.append(states(events))
+
+        threads = [threading.Thread(target=follow) for _ in range(10)]
+        for thread in threads:
+            thread.start()
+        until(lambda: len(followed) == 10)
+        held.open.set()
+        for thread in threads:
+            thread.join(60)
+        assert [said[-1] for said in told] == ["stored"] * 10
+        assert len(looks) < 10
+        until(lambda: not len(followed))
+        assert not followed._looks
+
+
+def test_following_a_job_ends_with_the_server_and_is_bounded(scans, monkeypatch):
+    with serving([scans], trees=TREES) as served:
+        held = Held(served)
+        job = served.client.post("/api/v1/jobs", json={"path": MEAN}).json()["data"]
+        address = f"/api/v1/jobs/{job['id']}/events"
+        head = served.client.head(address)
+        assert (head.status_code, head.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+        with served.client.stream("GET", address) as events:
+            lines = events.iter_lines()
+            assert next(lines) == "event: job"
+            monkeypatch.setattr("tiled_spyde.followers.MOST", 1)
+            assert served.get(address).status_code == 503
+            served.root.lane.ending()
+            assert not [line for line in lines if line.startswith("event")]
+        held.open.set()
 
 
 def test_what_is_cancelled_is_not_begun_by_the_next_look(scans):

@@ -174,10 +174,10 @@ class TestOtherProcesses:
         held.close()
         with previewing(tmp_path) as elsewhere:
             elsewhere.look_for([preview.key])
+            change = sa.text("UPDATE nodes SET parameters = replace(parameters, :before, :after)")
             for before, after, said in (("1.0", "2.0", "changed"), ("2.0", "-1", "sigma"), ("-1", "1.0", "")):
-                change = f"UPDATE nodes SET parameters = replace(parameters, '{before}', '{after}')"
                 with database(tmp_path / "state").writing() as connection:
-                    connection.exec_driver_sql(change)
+                    connection.execute(change, {"before": before, "after": after})
                 other = catalog_of(tmp_path / "state", tmp_path / "data").tree(PLACE)
                 for process in (held, elsewhere):
                     if said:
@@ -195,7 +195,7 @@ class TestOtherProcesses:
     def test_whose_parameter_is_another_node_is_gone(self, kept):
         catalog, held = kept
         held = Previews(kept=catalog.kept)
-        mean, _ = catalog.add_node(PLACE, parent="root", operation="mean_over_scan", parameters={}, name="m")
+        catalog.add_node(PLACE, parent="root", operation="mean_over_scan", parameters={}, name="m")
         step = Step(operation="subtract_reference", parameters={"reference": {"node": "m"}})
         preview = held.derive(catalog.tree(PLACE), "root", [step])
         held.keep(preview)

@@ -1,19 +1,12 @@
-"""What happens to the nodes of a tree, told to all who follow it: as server-sent events.
-
-A follower is told how the tree differs from what it was told last, so one that reads slowly gets less often the same
-news: nothing is queued. What differs is found out once for all who follow the same tree.
-"""
+"""What happens to the nodes of a tree, told to all who follow it."""
 
 from __future__ import annotations
 
-import asyncio
-import json
-from collections import Counter
-from contextlib import suppress
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from tiled_spyde.errors import Busy, SpydeError
+from tiled_spyde.errors import SpydeError
+from tiled_spyde.followers import Followers, event
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
@@ -21,13 +14,6 @@ if TYPE_CHECKING:
     from tiled_spyde.catalog import Catalog
     from tiled_spyde.snapshot import Address
     from tiled_spyde.tree import SignalTree
-
-# In seconds: between two signs of life, between two looks whether someone may still follow, and between two pieces
-# of news, so that writers in a loop are told of together.
-_ALIVE = 15.0
-_ALLOWED = 60.0
-_PAUSE = 0.05
-MOST = 1000
 
 
 class Seen(NamedTuple):
@@ -84,16 +70,11 @@ def news(before: View, after: View) -> bytes:
     return b"".join(told)
 
 
-def event(name: str, data: Mapping[str, Any]) -> bytes:
-    """Lay out one event."""
-    return f"event: {name}\ndata: {json.dumps(data, separators=(',', ':'))}\n\n".encode()
-
-
 def _told(what: str, id_: str, seen: Seen) -> bytes:
     return event("node", {"what": what, "id": id_, **seen._asdict()})
 
 
-class Streams:
+class Streams(Followers):
     """All who follow trees of a catalogue.
 
     Parameters
@@ -106,49 +87,24 @@ class Streams:
     def __init__(
         self, catalog: Catalog, state: Callable[[SignalTree, str], tuple[str, str | None]] = state_of
     ) -> None:
+        super().__init__()
         self._catalog = catalog
         self._state = state
-        self._following: Counter[Address] = Counter()
-        self._wakers: set[asyncio.Event] = set()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        # What each tree that is followed looks like, and of which tree and which number of states that is.
-        self._views: dict[Address, tuple[SignalTree, int, asyncio.Task[View]]] = {}
-        self._number = 0
-        self._ended = False
-        catalog.on_change(self._wake)
-
-    def __len__(self) -> int:
-        return len(self._wakers)
+        self._number = 0  # of states
+        catalog.on_change(self.wake)
 
     def changed(self) -> None:
         """Say that the state of some node is another one, though no tree is; from any thread."""
         self._number += 1
-        self._wake()
+        self.wake()
 
-    def close(self) -> None:
-        """End all streams; on the event loop, or when that has ended."""
-        self._ended = True
-        self._wake()
-
-    def check_room(self) -> None:
-        """Refuse one more than may follow at a time.
-
-        Raises
-        ------
-        Busy
-        """
-        if self._ended or len(self) >= MOST:
-            raise Busy(
-                f"{len(self)} follow trees here, as many as may. Look at the tree from time to time instead."
-            )
-
-    async def follow(
+    def follow(
         self,
         path: Address,
         allowed: Callable[[], Awaitable[bool]],
         shown: Callable[[str], Awaitable[bool]] | None = None,
     ) -> AsyncGenerator[bytes]:
-        """Tell of the tree at `path` until it is gone, the server ends, or `allowed` says so.
+        """Tell of the tree at `path` until it is gone; see `Followers.tell`.
 
         Parameters
         ----------
@@ -157,59 +113,21 @@ class Streams:
             Whether somebody may still follow it.
         shown : callable, optional
             Whether he may know of the node with a name, which is asked where not everyone may.
-
-        Yields
-        ------
-        bytes
-            Events as they go over the wire, at least one each 15 s.
         """
-        waker = asyncio.Event()
-        self._loop = asyncio.get_running_loop()
-        self._wakers.add(waker)
-        self._following[path] += 1
-        try:
-            async for said in self._told(path, waker, allowed, shown):
-                yield said
-        finally:
-            self._wakers.discard(waker)
-            self._following[path] -= 1
-            if not self._following[path]:
-                del self._following[path]
-                self._views.pop(path, None)
+        change = self._catalog.revision
+        seen: list[View] = []  # the tree as it was looked at last, and what he may know of it
 
-    async def _told(
-        self,
-        path: Address,
-        waker: asyncio.Event,
-        allowed: Callable[[], Awaitable[bool]],
-        shown: Callable[[str], Awaitable[bool]] | None,
-    ) -> AsyncGenerator[bytes]:
-        clock, change = asyncio.get_running_loop().time, self._catalog.revision
-        if (view := await self._view(path)) is None or self._ended:
-            return
-        before = await self._visible(view, shown)
-        yield event("tree", {"change": change})
-        alive, asked = clock(), clock()
-        while True:
-            due = min(alive + _ALIVE, asked + _ALLOWED) - clock()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(waker.wait(), max(due, 0.001))
-            waker.clear()
-            if clock() - asked >= _ALLOWED:
-                if not await allowed():
-                    return
-                asked = clock()
-            if self._ended or (now := await self._view(path)) is None:
-                return
-            view, after = now, before if now is view else await self._visible(now, shown)
-            if said := news(before, after) if after is not before else b"":
-                yield said
-                await asyncio.sleep(_PAUSE)
-            elif clock() - alive >= _ALIVE:
-                yield b": still here\n\n"
-            else:
-                continue
-            before, alive = after, clock()
+        async def look() -> View | None:
+            if (view := await self._view(path)) is None:
+                return None
+            if not seen or seen[0] is not view:
+                seen[:] = view, await self._visible(view, shown)
+            return seen[1]
+
+        def said(before: View | None, now: View) -> bytes:
+            return event("tree", {"change": change}) if before is None else news(before, now)
+
+        return self.tell(path, look, said, allowed)
 
     async def _visible(self, view: View, shown: Callable[[str], Awaitable[bool]] | None) -> View:
         """Return what somebody may know of, of what a tree looks like."""
@@ -224,18 +142,4 @@ class Streams:
             tree = self._catalog.tree(path)
         except SpydeError:
             return None
-        held = self._views.get(path)
-        if held is None or held[0] is not tree or held[1] != self._number:
-            looking = asyncio.ensure_future(asyncio.to_thread(view_of, tree, self._state))
-            held = self._views[path] = (tree, self._number, looking)
-        # Not of this stream, which may be given up while others wait for the same.
-        return await asyncio.shield(held[2])
-
-    def _wake(self) -> None:
-        if self._wakers and self._loop is not None:
-            with suppress(RuntimeError):  # the loop has ended
-                self._loop.call_soon_threadsafe(self._wake_all)
-
-    def _wake_all(self) -> None:
-        for waker in self._wakers:
-            waker.set()
+        return await self.look_once(path, (tree, self._number), lambda: view_of(tree, self._state))

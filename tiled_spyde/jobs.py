@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -15,10 +16,12 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from tiled_spyde.errors import InvalidOperation, NotFound, SpydeError
+from tiled_spyde.followers import Followers, event
 from tiled_spyde.labels import plain_text
 from tiled_spyde.node import PREVIEW
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable
     from pathlib import Path
 
     from tiled_spyde.catalog import Catalog
@@ -31,6 +34,12 @@ ADDRESS = "/api/v1/jobs/"
 # So many are remembered; the oldest are forgotten, which ends none of them.
 _MOST = 1000
 _ENDED = ("stored", "failed", "cancelled")
+# How often those who follow a job are told how far it is, and one that nobody computes is tried again.
+_LOOK_SECONDS, _TRY_SECONDS = 0.25, 2.0
+_NOBODY = (
+    "Nobody computes this now: the server was ended meanwhile, or computes as much as it may. It goes on from "
+    "there when somebody asks for the node, follows this job or starts it again."
+)
 
 
 @dataclass(frozen=True)
@@ -130,7 +139,17 @@ class Jobs:
             progress = self._wholes.progress_below(self._recipe(job.node))
         except SpydeError as error:
             return {**known, "state": "failed", "done": 0, "of": 0, "failure": str(error)}
-        return {**known, **asdict(progress)}
+        failure = _NOBODY if progress.state == "waiting" else progress.failure
+        return {**known, **asdict(progress), "failure": failure}
+
+    def go_on(self, job: Job) -> dict[str, Any]:
+        """Return what `described` does, of a job that somebody waits for: one that nobody computes is gone on with."""
+        if (found := self.described(job))["state"] != "waiting":
+            return found
+        with suppress(SpydeError):  # too much is computed now
+            for missing in self._wholes.missing(self._recipe(job.node)):
+                self._wholes.start(missing)
+        return self.described(job)
 
     def state_of(self, tree: SignalTree, name: str) -> tuple[str, str | None]:
         """Return the state of a node, also of one that needs the whole scan, and its key where it has one."""
@@ -151,11 +170,6 @@ class Jobs:
         """
         for missing in self._wholes.missing(self._recipe(job.node)):
             self._wholes.cancel(missing)
-
-    @staticmethod
-    def has_ended(described: dict[str, Any]) -> bool:
-        """Whether what `described` returned will not change any more by itself."""
-        return described["state"] in _ENDED
 
     def _recipe(self, path: str) -> Recipe:
         *tree, node = (part for part in path.split("/") if part) if path.strip("/") else ("", "")
@@ -202,3 +216,41 @@ class Jobs:
                 if entry.name.endswith(".json"):
                     found.append((entry.stat().st_mtime_ns, entry.name))
         return [name for _, name in sorted(found, reverse=True)]
+
+
+class JobStreams(Followers):
+    """All who follow jobs: told at once when a computation begins or ends here, else how far it is.
+
+    Parameters
+    ----------
+    jobs : Jobs
+    """
+
+    def __init__(self, jobs: Jobs) -> None:
+        super().__init__()
+        self._jobs = jobs
+        self._number = 0  # of computations that began or ended
+
+    def changed(self) -> None:
+        """Say that a computation has begun or ended; from any thread."""
+        self._number += 1
+        self.wake()
+
+    def follow(self, job: Job, allowed: Callable[[], Awaitable[bool]]) -> AsyncGenerator[bytes]:
+        """Tell how far a job is until it has ended; see `Followers.tell`. One that nobody computes is gone on with."""
+
+        async def look() -> dict[str, Any] | None:
+            stamp = self._number, time.monotonic() // _LOOK_SECONDS
+            return await self.look_once(job.id, stamp, lambda: self._jobs.go_on(job))
+
+        def said(before: dict[str, Any] | None, now: dict[str, Any]) -> bytes:
+            return b"" if now == before else event("job", now)
+
+        return self.tell(job.id, look, said, allowed, _rest)
+
+
+def _rest(described: dict[str, Any]) -> float:
+    """Return in how many seconds a job may be another; 0 where it has ended."""
+    if described["state"] in _ENDED:
+        return 0.0
+    return _TRY_SECONDS if described["state"] == "waiting" else _LOOK_SECONDS

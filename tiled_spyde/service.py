@@ -18,7 +18,7 @@ from tiled_spyde.evaluate import Evaluator
 from tiled_spyde.events import Streams
 from tiled_spyde.following import Following
 from tiled_spyde.index import Index
-from tiled_spyde.jobs import Jobs
+from tiled_spyde.jobs import Jobs, JobStreams
 from tiled_spyde.lane import LaneSettings
 from tiled_spyde.listing import Listing, remember_trees, top_listing
 from tiled_spyde.marks import Turn
@@ -93,7 +93,8 @@ class Service:
         self._previews = Previews(self._database, self.catalog.kept)
         self._jobs = Jobs(self.catalog, self._evaluator, state / "jobs", self._previews)
         self._streams = Streams(self.catalog, self._jobs.state_of)
-        self._evaluator.wholes.told.append(self._streams.changed)
+        self._followed = JobStreams(self._jobs)
+        self._evaluator.wholes.told += [self._streams.changed, self._followed.changed]
         self._tasks: list[asyncio.Task[None]] = []
 
     def listing(self) -> Listing:
@@ -101,7 +102,15 @@ class Service:
         top = top_listing(
             lambda: self.catalog.top, self._evaluator, self._described, self._rights, self._previews
         )
-        own = routes(self.catalog, self._evaluator, self._bodies, self._previews, self._streams, self._jobs)
+        own = routes(
+            self.catalog,
+            self._evaluator,
+            self._bodies,
+            self._previews,
+            self._streams,
+            self._jobs,
+            self._followed,
+        )
         top.include_routers = [own, zarr_routes(self._bodies)]
         top.lane = LaneSettings(
             top,
@@ -110,7 +119,7 @@ class Service:
             self._bounds.remember_rights_seconds,
             self._bounds.deadline_seconds,
             self._previews,
-            self._streams.close,
+            self._end_streams,
         )
         top.catalog = self.catalog
         top.startup_tasks, top.shutdown_tasks = [self._start], [self._stop]
@@ -124,11 +133,15 @@ class Service:
     async def _stop(self) -> None:
         for task in self._tasks:
             task.cancel()
-        self._streams.close()
+        self._end_streams()
         self._following.stop()
         self._previews.close()
         self._database.close()
         self._evaluator.close()
+
+    def _end_streams(self) -> None:
+        self._streams.close()
+        self._followed.close()
 
     def _follower(self) -> Following:
         """Return what keeps the catalogue as the folders are: one process of several looks, the others are told."""

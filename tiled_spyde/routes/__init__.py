@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tiled_spyde.catalog import Catalog
     from tiled_spyde.evaluate import Evaluator
     from tiled_spyde.events import Streams
-    from tiled_spyde.jobs import Jobs
+    from tiled_spyde.jobs import Jobs, JobStreams
     from tiled_spyde.previews import Previews
 
 
@@ -30,6 +30,7 @@ def routes(
     previews: Previews,
     streams: Streams,
     asked: Jobs,
+    followed: JobStreams,
 ) -> APIRouter:
     """Return the router of a catalog's own routes."""
     router = APIRouter()
@@ -43,5 +44,5 @@ def routes(
     nodes.add_routes(router, catalog, evaluator)
     events.add_routes(router, streams)
     derive.add_routes(router, evaluator, bodies, previews)
-    jobs.add_routes(router, asked)
+    jobs.add_routes(router, asked, followed)
     return router

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable  # noqa: TC003 - FastAPI resolves the annotations
+from collections.abc import AsyncGenerator, Awaitable, Callable  # noqa: TC003 - FastAPI resolves the annotations
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlencode
 
@@ -16,6 +16,7 @@ from tiled_spyde.routes.asking import entry_with
 
 if TYPE_CHECKING:
     from tiled_spyde.events import Streams
+    from tiled_spyde.followers import Followers
 
 _MEDIA_TYPE = "text/event-stream"
 # No cache may keep them, and no proxy may collect them first.
@@ -35,29 +36,45 @@ def add_routes(router: APIRouter, streams: Streams) -> None:
         entry = await require(path, ["read:metadata"])
         if not any(spec.name == "SignalTree" for spec in entry.specs):
             raise HTTPException(404, f"{path!r} is no tree. Follow the tree that it is in.")
-        try:
-            streams.check_room()
-        except SpydeError as error:
-            raise http_error(error) from error
-        if BODILESS in request.scope:
-            return Response(media_type=_MEDIA_TYPE, headers=_HEADERS)
-        parts = tuple(part for part in path.split("/") if part)
-        told = streams.follow(
-            parts, lambda: _may_follow(request, path), lambda name: _may_follow(request, f"{path}/{name}")
+        parts, address = tuple(part for part in path.split("/") if part), f"/api/v1/metadata/{path}"
+        return streamed(
+            request,
+            streams,
+            lambda: streams.follow(
+                parts,
+                lambda: may_still(request, address),
+                lambda name: may_still(request, f"{address}/{name}"),
+            ),
         )
-        if (left := request.scope.get(STREAM)) is not None:
-            left.append(told)
-            return Response(media_type=_MEDIA_TYPE, headers=_HEADERS)
-        return StreamingResponse(told, media_type=_MEDIA_TYPE, headers=_HEADERS)
 
 
-async def _may_follow(request: Request, path: str) -> bool:
-    """Ask tiled once more, with the same credential: it may have ended, or been taken away."""
+def streamed(request: Request, followers: Followers, follow: Callable[[], AsyncGenerator[bytes]]) -> Response:
+    """Return the answer that goes on with what `follow` tells.
+
+    Raises
+    ------
+    HTTPException
+        503 where as many follow as may.
+    """
+    try:
+        followers.check_room()
+    except SpydeError as error:
+        raise http_error(error) from error
+    if BODILESS in request.scope:
+        return Response(media_type=_MEDIA_TYPE, headers=_HEADERS)
+    if (left := request.scope.get(STREAM)) is not None:
+        left.append(follow())
+        return Response(media_type=_MEDIA_TYPE, headers=_HEADERS)
+    return StreamingResponse(follow(), media_type=_MEDIA_TYPE, headers=_HEADERS)
+
+
+async def may_still(request: Request, address: str) -> bool:
+    """Ask for an address once more, with the same credential: that may have ended, or been taken away."""
     scope = {name: request.scope[name] for name in _KEPT if name in request.scope}
     given = [(name, value) for name, value in request.query_params.multi_items() if name == "api_key"]
     query = urlencode([("fields", "structure_family"), *given]).encode()
     try:
-        status, _ = await asked(request.app, f"/api/v1/metadata/{path}", query, scope)
+        status, _ = await asked(request.app, address, query, scope)
     except Exception:  # whatever it is, nobody has said that it is allowed
         return False
     return status == 200

@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, Depends, HTTPException, Request, Security
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi import APIRouter, Depends, HTTPException, Request, Response, Security
+from fastapi.responses import JSONResponse
 from pydantic import Field
 from tiled.server.authentication import check_scopes
 from tiled.server.utils import get_base_url
 
 from tiled_spyde.adapters import http_error
-from tiled_spyde.errors import Busy, NotFound, SpydeError
+from tiled_spyde.errors import NotFound, SpydeError
 from tiled_spyde.operations.base import Strict
 from tiled_spyde.routes.asking import Principal, body_of, entry_with, name_of
+from tiled_spyde.routes.events import may_still, streamed
 
 if TYPE_CHECKING:
-    from tiled_spyde.jobs import Job, Jobs
+    from tiled_spyde.jobs import Job, Jobs, JobStreams
 
 _NEW = 'Send JSON with the path of a node: {"path": "folder/file/signal/node"}.'
 _MOST_LISTED = 100
-_MOST_FOLLOWED = 200
-# How often a job is looked at for those who follow it, a sign of life is given, and their right is looked at again.
-_LOOK_SECONDS, _ALIVE_SECONDS, _RIGHT_SECONDS = 0.25, 15.0, 60.0
 
 Require = Annotated[Callable[..., Awaitable[Any]], Depends(entry_with)]
 
@@ -37,18 +33,79 @@ class NewJob(Strict):
     path: str = Field(max_length=4000)
 
 
-def add_routes(router: APIRouter, jobs: Jobs) -> None:
+def add_routes(router: APIRouter, jobs: Jobs, streams: JobStreams) -> None:
     """Add the routes of jobs."""
+    routes = _Routes(jobs, streams)
     reading = [Security(check_scopes, scopes=["read:metadata"])]
-    followed: set[object] = set()
+    router.get("/jobs", dependencies=reading)(routes.newest)
+    router.post("/jobs")(routes.make)
+    router.get("/jobs/{id_}", dependencies=reading)(routes.show)
+    router.delete("/jobs/{id_}")(routes.cancel)
+    router.get("/jobs/{id_}/events", dependencies=reading)(routes.follow)
 
-    async def described(job: Job) -> dict[str, Any]:
-        return await run_sync(jobs.described, job)
 
-    async def shown(id_: str, principal: Any, require: Callable[..., Awaitable[Any]]) -> Job:
+class _Routes:
+    """What answers for jobs.
+
+    Parameters
+    ----------
+    jobs : Jobs
+    streams : JobStreams
+    """
+
+    def __init__(self, jobs: Jobs, streams: JobStreams) -> None:
+        self._jobs = jobs
+        self._streams = streams
+
+    async def make(self, request: Request, principal: Principal, require: Require) -> Response:
+        """Have a node that needs the whole scan computed and stored: 202."""
+        wanted = await body_of(request, NewJob, _NEW)
+        path = wanted.path.strip("/")
+        await require(path.rpartition("/")[0], ["create:node"])
+        await require(path, ["read:data"])
+        try:
+            job = await run_sync(self._jobs.ask, path, name_of(principal))
+        except SpydeError as error:
+            raise http_error(error) from error
+        address = f"{get_base_url(request)}/jobs/{job.id}"
+        return JSONResponse({"data": await self._described(job)}, 202, headers={"Location": address})
+
+    async def newest(self, principal: Principal, require: Require) -> dict[str, Any]:
+        """List the newest jobs that are one's own, or of nodes that one may read."""
+        found = []
+        for job in await run_sync(self._jobs.newest, _MOST_LISTED):
+            try:
+                found.append(await self._described(await self._shown(job.id, principal, require)))
+            except HTTPException:
+                continue
+        return {"data": found}
+
+    async def show(self, id_: str, principal: Principal, require: Require) -> dict[str, Any]:
+        """Say how far a job is."""
+        return {"data": await self._described(await self._shown(id_, principal, require))}
+
+    async def cancel(self, id_: str, principal: Principal, require: Require) -> dict[str, Any]:
+        """End a job: it begins where it was when somebody starts it again."""
+        job = await self._shown(id_, principal, require)
+        await require(job.path.rpartition("/")[0], ["create:node"])
+        try:
+            await run_sync(self._jobs.cancel, job)
+        except SpydeError as error:
+            raise http_error(error) from error
+        return {"data": await self._described(job)}
+
+    async def follow(self, id_: str, request: Request, principal: Principal, require: Require) -> Response:
+        """Send each change of a job as an event ``job``, until it has ended; it is gone on with."""
+        job = await self._shown(id_, principal, require)
+        address = f"/api/v1/jobs/{job.id}"
+        return streamed(
+            request, self._streams, lambda: self._streams.follow(job, lambda: may_still(request, address))
+        )
+
+    async def _shown(self, id_: str, principal: Any, require: Callable[..., Awaitable[Any]]) -> Job:
         """Return a job to whoever may see it; 404 for what is not there and for what is not to be seen."""
         try:
-            job = await run_sync(jobs.get, id_)
+            job = await run_sync(self._jobs.get, id_)
             if not _is_own(job, principal):
                 await require(job.path, ["read:data"])
         except (NotFound, HTTPException) as error:
@@ -57,80 +114,8 @@ def add_routes(router: APIRouter, jobs: Jobs) -> None:
             raise HTTPException(404, "There is no such job.") from None
         return job
 
-    @router.post("/jobs")
-    async def make_job(request: Request, principal: Principal, require: Require) -> JSONResponse:
-        """Have a node that needs the whole scan computed and stored: 202."""
-        wanted = await body_of(request, NewJob, _NEW)
-        path = wanted.path.strip("/")
-        await require(path.rpartition("/")[0], ["create:node"])
-        await require(path, ["read:data"])
-        try:
-            job = await run_sync(jobs.ask, path, name_of(principal))
-        except SpydeError as error:
-            raise http_error(error) from error
-        address = f"{get_base_url(request)}/jobs/{job.id}"
-        return JSONResponse({"data": await described(job)}, 202, headers={"Location": address})
-
-    @router.get("/jobs", dependencies=reading)
-    async def list_jobs(principal: Principal, require: Require) -> dict[str, Any]:
-        """List the newest jobs that are one's own, or of nodes that one may read."""
-        found = []
-        for job in await run_sync(jobs.newest, _MOST_LISTED):
-            try:
-                found.append(await described(await shown(job.id, principal, require)))
-            except HTTPException:
-                continue
-        return {"data": found}
-
-    @router.get("/jobs/{id_}", dependencies=reading)
-    async def show_job(id_: str, principal: Principal, require: Require) -> dict[str, Any]:
-        """Say how far a job is."""
-        return {"data": await described(await shown(id_, principal, require))}
-
-    @router.delete("/jobs/{id_}")
-    async def cancel_job(id_: str, principal: Principal, require: Require) -> dict[str, Any]:
-        """End a job: it begins where it was when somebody asks for it again."""
-        job = await shown(id_, principal, require)
-        await require(job.path.rpartition("/")[0], ["create:node"])
-        try:
-            await run_sync(jobs.cancel, job)
-        except SpydeError as error:
-            raise http_error(error) from error
-        return {"data": await described(job)}
-
-    @router.get("/jobs/{id_}/events", dependencies=reading)
-    async def follow_job(id_: str, principal: Principal, require: Require) -> StreamingResponse:
-        """Send each change of a job as an event ``job``, until it has ended."""
-        job = await shown(id_, principal, require)
-        if len(followed) >= _MOST_FOLLOWED:
-            raise http_error(Busy("Too many follow jobs. Ask for the job itself now and then."))
-
-        async def events() -> AsyncIterator[str]:
-            mine, last, alive, right = object(), None, 0.0, 0.0
-            followed.add(mine)
-            try:
-                while True:
-                    now = await described(job)
-                    if now != last or alive >= _ALIVE_SECONDS:
-                        yield (
-                            f"event: job\ndata: {json.dumps(now)}\n\n" if now != last else ": still here\n\n"
-                        )
-                        last, alive = now, 0.0
-                    if jobs.has_ended(now):
-                        return
-                    if right >= _RIGHT_SECONDS:
-                        await shown(id_, principal, require)
-                        right = 0.0
-                    await asyncio.sleep(_LOOK_SECONDS)
-                    alive, right = alive + _LOOK_SECONDS, right + _LOOK_SECONDS
-            except HTTPException:
-                return  # whoever follows it may not any more
-            finally:
-                followed.discard(mine)
-
-        return StreamingResponse(
-            events(), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
-        )
+    async def _described(self, job: Job) -> dict[str, Any]:
+        return await run_sync(self._jobs.described, job)
 
 
 def _is_own(job: Job, principal: Any) -> bool:
