@@ -67,7 +67,7 @@ class Gate:
 
 
 def few_at_once(monkeypatch):
-    monkeypatch.setattr("tiled_spyde.wholes._TOGETHER_BYTES", 4 * 12 * 16 * 4)
+    monkeypatch.setattr("tiled_spyde.runs._TOGETHER_BYTES", 4 * 12 * 16 * 4)
 
 
 @pytest.mark.parametrize("name", ["mean_over_scan", "sum_over_scan", "max_over_scan"])
@@ -221,11 +221,11 @@ KILLED = """
 import sys, time
 sys.path.insert(0, {tests!r})
 from test_wholes import noisy, over_scan
-from tiled_spyde import wholes
+from tiled_spyde import runs
 from tiled_spyde.evaluate import Evaluator
 from tiled_spyde.store import Store
 from pathlib import Path
-wholes._TOGETHER_BYTES = 4 * 12 * 16 * 4
+runs._TOGETHER_BYTES = 4 * 12 * 16 * 4
 mean = over_scan(noisy())
 smooth, calls = mean.parent.function, []
 def slow(frame):

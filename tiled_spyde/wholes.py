@@ -1,55 +1,38 @@
-"""Nodes that need the whole scan: each computed once, frame after frame, and stored.
+"""Nodes that need the whole scan: each computed once, whoever asks, and stored.
 
-The frames are computed by the pool as bulk, some at a time, and taken in one after the other in array order, so the
-result does not depend on how many threads there are, nor on where a computation was broken off. The total is kept
-on disk as it goes: who asks again after a cancel or a kill goes on there. Processes that share a store take turns by a
-lock, and see each other's progress there.
+Who asks again after a cancel or a kill goes on where that was. Processes that share a store take turns by a lock, and
+see each other's progress there.
 """
 
 from __future__ import annotations
 
 import math
-from concurrent.futures import CancelledError, Future
-from concurrent.futures import TimeoutError as NotYet
-from contextlib import suppress
-from dataclasses import dataclass, field
+from concurrent.futures import Future
+from dataclasses import dataclass
 from functools import partial
-from threading import Event, Lock, Thread
-from time import monotonic
+from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from tiled_spyde import errors
 from tiled_spyde.claims import answer_of, settle
 from tiled_spyde.errors import Abandoned, Busy, Cancelled, SpydeError
 from tiled_spyde.marks import Turn
-from tiled_spyde.operations.whole import Whole
-from tiled_spyde.slices import blocks
-from tiled_spyde.tickets import Ticket, Urgency
+from tiled_spyde.runs import CANCEL, FAILED, LOOK_SECONDS, PROGRESS, Run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from typing import Literal
 
-    from numpy.typing import NDArray
-
     from tiled_spyde.recipe import Recipe
-    from tiled_spyde.slices import Grid
+    from tiled_spyde.runs import Read
     from tiled_spyde.store import Store
+    from tiled_spyde.tickets import Ticket
 
-    Read = Callable[[Recipe, tuple[range, ...], Ticket], Future[NDArray[Any]]]
     State = Literal["waiting", "computing", "stored", "failed", "cancelled"]
 
-# Frames that are held at once are up to so many bytes, and take up to so many seconds on one core.
-_TOGETHER_BYTES = 16 << 20
-_TOGETHER_SECONDS = 0.5
-# How often others are looked at: whether they have ended, or want this to end.
-_LOOK_SECONDS = 0.1
 _MOST = 64
 _NOTED = 1000
 _ENDS = 10.0
-_CANCEL, _FAILED, _PROGRESS = "cancel", "failed", "progress"
 # What goes by itself, or when somebody makes room: the next who asks tries again.
 _PASSING = (Busy, Abandoned, errors.StorageFull, errors.Unavailable, errors.SourceError)
 
@@ -62,15 +45,6 @@ class Progress:
     done: int
     of: int
     failure: str | None = None
-
-
-@dataclass(eq=False)
-class _Run:
-    recipe: Recipe
-    future: Future[None] = field(default_factory=Future)
-    ticket: Ticket = field(default_factory=lambda: Ticket("job", Urgency.BULK))
-    done: int = 0
-    over: Event = field(default_factory=Event)
 
 
 class Wholes:
@@ -91,7 +65,7 @@ class Wholes:
         # What is called when something begins or ends to be computed; from any thread, and must not wait.
         self.told: list[Callable[[], None]] = []
         self._read = read
-        self._runs: dict[str, _Run] = {}
+        self._runs: dict[str, Run] = {}
         # Why the last try failed, where the next may not; a full disk takes no note of it.
         self._passing: dict[str, str] = {}
         self._closed = False
@@ -121,13 +95,13 @@ class Wholes:
             if (run := self._runs.get(whole.key)) is not None:
                 return run.future
             if again:
-                self.store.say(whole.key, _FAILED, None)
-                self.store.say(whole.key, _CANCEL, None)
+                self.store.say(whole.key, FAILED, None)
+                self.store.say(whole.key, CANCEL, None)
             elif failure := self._failure(whole.key):
                 raise failure
             if self._closed or len(self._runs) >= _MOST:
                 raise Busy(f"{len(self._runs)} nodes are being computed already. Try again in a moment.")
-            run = self._runs[whole.key] = _Run(whole)
+            run = self._runs[whole.key] = Run(whole, self.store)
             self._passing.pop(whole.key, None)
         self._tell()
         Thread(target=self._run, args=(run, again), name=f"whole {whole.key[:8]}", daemon=True).start()
@@ -174,7 +148,7 @@ class Wholes:
     def cancel(self, whole: Recipe) -> None:
         """End a computation, in whichever process it is; what is computed stays."""
         if not self.store.has(whole.key):
-            self.store.say(whole.key, _CANCEL, True)
+            self.store.say(whole.key, CANCEL, True)
             with self._lock:
                 run = self._runs.get(whole.key)
             if run is not None:
@@ -188,7 +162,7 @@ class Wholes:
             return Progress("stored", count, count)
         if (run := self._runs.get(whole.key)) is not None and run.ticket.wanted:
             return Progress("computing", run.done, count)
-        done = int(self.store.said(whole.key, _PROGRESS) or 0)
+        done = int(self.store.said(whole.key, PROGRESS) or 0)
         if why := self._passing.get(whole.key):
             return Progress("failed", done, count, why)
         if failure := self._failure(whole.key):
@@ -228,9 +202,9 @@ class Wholes:
             run.over.wait(_ENDS)
 
     def _failure(self, key: str) -> SpydeError | None:
-        if self.store.said(key, _CANCEL):
+        if self.store.said(key, CANCEL):
             return Cancelled("Computing this was cancelled. Start its job again to go on from there.")
-        if not (told := self.store.said(key, _FAILED)):
+        if not (told := self.store.said(key, FAILED)):
             return None
         kind = getattr(errors, str(told.get("kind")), errors.ComputeError)
         return kind(f"{told.get('failure')} Start its job again once that is mended.")
@@ -249,12 +223,12 @@ class Wholes:
 
     # One thread for each, which computes nothing itself.
 
-    def _run(self, run: _Run, again: bool) -> None:
+    def _run(self, run: Run, again: bool) -> None:
         error: Exception | None = None
         try:
             for above in run.recipe.wholes_above:
                 if not self.store.has(above.key):
-                    self._wait(run, self.start(above, again=again))
+                    run.wait(self.start(above, again=again))
             self._in_turn(run)
         except BaseException as raised:
             error = answer_of(raised)
@@ -266,7 +240,7 @@ class Wholes:
                 self._passing[run.recipe.key] = str(error)
             elif isinstance(error, SpydeError) and not isinstance(error, _PASSING):
                 told = {"kind": type(error).__name__, "failure": str(error)}
-                self.store.say(run.recipe.key, _FAILED, told)
+                self.store.say(run.recipe.key, FAILED, told)
         if isinstance(error, Abandoned):
             error = self._failure(run.recipe.key) or Busy("The server is ending. Try again in a moment.")
         with self._lock:
@@ -275,7 +249,7 @@ class Wholes:
         settle(run.future, error=error)
         self._tell()
 
-    def _in_turn(self, run: _Run) -> None:
+    def _in_turn(self, run: Run) -> None:
         """Compute it, unless another process has or does: then wait for that."""
         key = run.recipe.key
         turn = Turn(self.store.place(key))
@@ -283,75 +257,15 @@ class Wholes:
             if turn.take():
                 try:
                     if not self.store.has(key):
-                        self._compute(run)
+                        run.compute(self._read, self.save_seconds)
                 finally:
                     turn.give_back()
                 return
-            run.done = int(self.store.said(key, _PROGRESS) or 0)
+            run.done = int(self.store.said(key, PROGRESS) or 0)
             if failure := self._failure(key):
                 raise failure
-            self._check(run)
-            run.over.wait(_LOOK_SECONDS)
-
-    def _compute(self, run: _Run) -> None:
-        recipe, store = run.recipe, self.store
-        parent, operation = recipe.parent, recipe.operation
-        if parent is None or not isinstance(operation, Whole):
-            raise errors.InvalidSlice("Only what needs the whole scan is computed as a whole.")
-        store.refuse_beyond(recipe.info.frame_bytes)
-        run.done, total = store.saved(recipe.key, operation.total(parent.info))
-        saved = monotonic()
-        try:
-            for count, frames in self._frames(run, parent):
-                operation.take(total, frames.reshape(count, *parent.info.signal_shape))
-                run.done += count
-                store.say(recipe.key, _PROGRESS, run.done)
-                if monotonic() - saved >= self.save_seconds:
-                    store.save(recipe.key, run.done, total)
-                    saved = monotonic()
-        except Abandoned:
-            with suppress(SpydeError):
-                store.save(recipe.key, run.done, total)
-            raise
-        result = np.asarray(operation.result(total, run.done), recipe.info.dtype)
-        store.write(recipe.key, recipe.info, result)
-        store.forget(recipe.key)
-
-    def _frames(self, run: _Run, parent: Recipe) -> Iterator[tuple[int, NDArray[Any]]]:
-        """Give the frames that are not taken in yet, some at a time; the next ones are computed meanwhile."""
-        ahead: tuple[int, Future[NDArray[Any]]] | None = None
-        for positions in _rest(parent, run.done):
-            begun = math.prod(map(len, positions)), self._begin(run, parent, positions)
-            if ahead is not None:
-                yield ahead[0], self._wait(run, ahead[1])
-            ahead = begun
-        if ahead is not None:
-            yield ahead[0], self._wait(run, ahead[1])
-
-    def _begin(self, run: _Run, parent: Recipe, positions: Grid) -> Future[NDArray[Any]]:
-        """Begin to compute some frames, as soon as there is room for that."""
-        while True:
-            try:
-                return self._read(parent, positions, run.ticket)
-            except Busy:
-                self._check(run)
-                run.over.wait(_LOOK_SECONDS)
-
-    def _wait(self, run: _Run, making: Future[Any]) -> Any:
-        while True:
-            self._check(run)
-            try:
-                return making.result(_LOOK_SECONDS)
-            except NotYet:
-                continue
-            except CancelledError as error:
-                raise Abandoned("It was given up.") from error
-
-    def _check(self, run: _Run) -> None:
-        """Raise once it is to end: here, or as another process says."""
-        if self.store.said(run.recipe.key, _CANCEL):
-            run.ticket.abandon()
-        run.ticket.check()
+            run.check()
+            run.over.wait(LOOK_SECONDS)
 
 
 def _all_wholes(recipe: Recipe) -> list[Recipe]:
@@ -366,31 +280,3 @@ def _all_wholes(recipe: Recipe) -> list[Recipe]:
 
 def _positions(whole: Recipe) -> int:
     return math.prod(whole.parent.info.navigation_shape) if whole.parent else 0
-
-
-def _rest(parent: Recipe, done: int) -> Iterator[Grid]:
-    """Split the scan, in array order, into what is computed at once; without the first `done` positions."""
-    scan = tuple(map(range, parent.info.navigation_shape))
-    size = max(1, parent.info.frame_bytes, parent.root_frame_bytes)
-    most = max(1, min(_TOGETHER_BYTES // size, int(_TOGETHER_SECONDS / max(parent.seconds, 1e-6))))
-    for block in blocks(scan, most):
-        count = math.prod(map(len, block))
-        if done < count:
-            yield from _without(block, done)
-        done = max(0, done - count)
-
-
-def _without(block: Grid, done: int) -> Iterator[Grid]:
-    """Return `block` without its first `done` positions."""
-    if not done:
-        yield block
-        return
-    (first, *rest) = block
-    inside = math.prod(map(len, rest))
-    whole, part = divmod(done, inside)
-    if part:
-        for inner in _without(tuple(rest), part):
-            yield (first[whole : whole + 1], *inner)
-        whole += 1
-    if first[whole:]:
-        yield (first[whole:], *rest)
