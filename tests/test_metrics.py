@@ -141,6 +141,49 @@ def test_a_server_shows_them_to_who_may_see_metrics(scans):
         assert any(name.startswith("tiled_request_duration_seconds") for name, _ in shown(served.client))
 
 
+def test_previews_whole_scans_and_who_follows_are_in_them(scans):
+    gc.collect()  # what tests before this one have left
+    tree = "scan4d.hspy/signal"
+    with serving([scans / "scan4d.hspy"]) as served:
+        evaluator = served.root.lane.bodies._evaluator
+        sliding = [
+            f'[{{"operation":"gaussian_filter","parameters":{{"sigma":{1 + n}.5}}}}]' for n in range(3)
+        ]
+        with rising(3, "previews_derived_total"), rising(3, "previews_remembered"):
+            for steps in (*sliding, sliding[0]):
+                assert served.get(
+                    f"/api/v1/derive/{tree}/root", params={"steps": steps, "slice": "0,0"}
+                ).is_success
+        mean = (
+            served.root.catalog.tree(tuple(tree.split("/"))).recipe("root").then(build("mean_over_scan", {}))
+        )
+        with rising(1, "whole_scans_total", ended="stored"):
+            evaluator.wholes.start(mean).result(60)
+            until(lambda: not evaluator.wholes.computing)
+        before = now("followers", of="trees"), now("followers", of="jobs")
+        with served.client.stream("GET", f"/api/v1/nodes/{tree}/events") as events:
+            lines = events.iter_lines()
+            assert next(lines) == "event: tree"
+            assert (now("followers", of="trees"), now("followers", of="jobs")) == (before[0] + 1, before[1])
+
+
+@pytest.mark.parametrize(
+    ("error", "how"), [(Abandoned("Gone."), "interrupted"), (ValueError("Bad."), "failed")]
+)
+def test_a_computation_that_does_not_end_well_is_counted_as_that(error, how, monkeypatch):
+    def ends(*_):
+        raise error
+
+    evaluator = Evaluator(10**6, 1)
+    metrics.watch(evaluator)
+    monkeypatch.setattr("tiled_spyde.runs.Run.compute", ends)
+    mean = Recipe(make_root((3, 4, 5, 6))).then(build("mean_over_scan", {}))
+    with rising(1, "whole_scans_total", ended=how), rising(0, "whole_scans_total", ended="stored"):
+        assert evaluator.wholes.start(mean).exception(60)
+    assert not evaluator.wholes.computing
+    evaluator.close()
+
+
 def answers(found, status=""):
     return sum(
         value

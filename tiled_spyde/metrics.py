@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from tiled_spyde.evaluate import Evaluator
+    from tiled_spyde.followers import Followers
+    from tiled_spyde.previews import Previews
 
 _INTERVAL = 1.0  # seconds
 _STAGES = ("queue", "read", "compute", "encode")
@@ -33,6 +35,7 @@ _BOUNDS = (
     *(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0),
 )
 _WAYS = ("tiled", "lane")
+_ENDS = ("stored", "failed", "interrupted")
 _SHARED = "PROMETHEUS_MULTIPROC_DIR"
 
 
@@ -77,6 +80,11 @@ _POOL = {
     "dropped": _counter("pool_dropped", "Requests given up because whoever asked had gone.", "urgency"),
     "refused": _counter("pool_refused", "Requests refused because too many waited.", "urgency"),
 }
+_FOLLOWERS = _gauge("followers", "Event streams that are open.", "of")
+_DERIVED = _counter("previews_derived", "Chains derived that nobody had asked for within a day.")
+_REMEMBERED = _gauge("previews_remembered", "Chains whose address needs no look in the database.")
+_COMPUTING = _gauge("whole_scans_computing", "Nodes that need a whole scan and are computed now.")
+_ENDED = _counter("whole_scans", "Computations over a whole scan, by how they ended.", "ended")
 _LOST = _counter("processes_lost", "Child processes that ended by themselves in the middle of a frame.")
 
 
@@ -94,6 +102,8 @@ class _Tally:
 _tally = _Tally()
 # What each has counted when it was brought last.
 _evaluators: WeakKeyDictionary[Evaluator, dict[Counter, float]] = WeakKeyDictionary()
+_previews: WeakKeyDictionary[Previews, int] = WeakKeyDictionary()
+_followers: WeakKeyDictionary[Followers, str] = WeakKeyDictionary()
 _bringing = Lock()
 
 
@@ -130,13 +140,25 @@ def watch(evaluator: Evaluator) -> None:
         _evaluators.setdefault(evaluator, {})
 
 
+def watch_previews(previews: Previews) -> None:
+    """Have the numbers of previews shown as long as there are any."""
+    with _bringing:
+        _previews.setdefault(previews, 0)
+
+
+def watch_followers(followers: Followers, of: str) -> None:
+    """Have it shown how many follow what, as long as anybody can."""
+    with _bringing:
+        _followers.setdefault(followers, of)
+
+
 def bring() -> None:
     """Bring what was counted to prometheus_client; on the event loop."""
     global _tally
     with _bringing:
         tally, _tally = _tally, _Tally()
         _bring_requests(tally)
-        measured = dict.fromkeys((_HELD, _LIMIT, _WORKERS, _BUSY), 0.0)
+        measured = dict.fromkeys((_HELD, _LIMIT, _WORKERS, _BUSY, _COMPUTING), 0.0)
         for evaluator, before in _evaluators.items():
             for counter, count in _counted(evaluator):
                 counter.inc(count - before.get(counter, 0))
@@ -145,6 +167,9 @@ def bring() -> None:
                 measured[gauge] = measured.get(gauge, 0.0) + value
         for gauge, value in measured.items():
             gauge.set(value)
+        _bring_previews()
+        for kind in ("trees", "jobs"):
+            _FOLLOWERS.labels(kind).set(sum(len(one) for one, of in _followers.items() if of == kind))
         _RESIDENT.set(_resident())
 
 
@@ -158,11 +183,20 @@ def _bring_requests(tally: _Tally) -> None:
     _PROBES.inc(tally.probes)
 
 
+def _bring_previews() -> None:
+    for previews, before in list(_previews.items()):
+        derived = previews.derived
+        _DERIVED.inc(derived - before)
+        _previews[previews] = derived
+    _REMEMBERED.set(sum(previews.remembered for previews in _previews))
+
+
 def _counted(evaluator: Evaluator) -> Iterator[tuple[Counter, float]]:
     """Yield what an evaluator has counted from its beginning on."""
     cache, pool = evaluator.cache, evaluator.pool
     yield from ((_HITS, cache.hits), (_MISSES, cache.misses), (_EVICTIONS, cache.evictions))
     yield _LOST, evaluator.processes.lost
+    yield from ((_ENDED.labels(how), evaluator.wholes.ended[how]) for how in _ENDS)
     for name, counter in _POOL.items():
         counts = getattr(pool, name)
         yield from ((counter.labels(urgency.name.lower()), counts[urgency]) for urgency in Urgency)
@@ -172,6 +206,7 @@ def _measured(evaluator: Evaluator) -> Iterator[tuple[Gauge, float]]:
     """Yield what is the case with an evaluator now."""
     cache, pool = evaluator.cache, evaluator.pool
     yield from ((_HELD, cache.size), (_LIMIT, cache.limit), (_WORKERS, pool.workers), (_BUSY, pool.busy))
+    yield _COMPUTING, evaluator.wholes.computing
     waiting = pool.waiting
     yield from ((_WAITING.labels(urgency.name.lower()), waiting[urgency]) for urgency in Urgency)
 

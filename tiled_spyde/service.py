@@ -95,6 +95,9 @@ class Service:
         self._streams = Streams(self.catalog, self._jobs.state_of)
         self._followed = JobStreams(self._jobs)
         self._evaluator.wholes.told += [self._streams.changed, self._followed.changed]
+        metrics.watch_previews(self._previews)
+        metrics.watch_followers(self._streams, "trees")
+        metrics.watch_followers(self._followed, "jobs")
         self._tasks: list[asyncio.Task[None]] = []
 
     def listing(self) -> Listing:

@@ -7,6 +7,7 @@ see each other's progress there.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
@@ -57,6 +58,14 @@ class Wholes:
         ``(recipe, positions, ticket)`` → future of the frames there, shape ``(…positions, …frame)``.
     save_seconds : float
         How often the total is kept on disk.
+
+    Attributes
+    ----------
+    computing : int
+        How many are computed in this process now.
+    ended : collections.Counter
+        How computations in this process ended: ``stored``, ``failed``, or ``interrupted`` by somebody or with the
+        server.
     """
 
     def __init__(self, store: Store, read: Read, save_seconds: float = 2.0) -> None:
@@ -64,6 +73,8 @@ class Wholes:
         self.save_seconds = save_seconds
         # What is called when something begins or ends to be computed; from any thread, and must not wait.
         self.told: list[Callable[[], None]] = []
+        self.computing = 0
+        self.ended: Counter[str] = Counter()
         self._read = read
         self._runs: dict[str, Run] = {}
         # Why the last try failed, where the next may not; a full disk takes no note of it.
@@ -257,7 +268,7 @@ class Wholes:
             if turn.take():
                 try:
                     if not self.store.has(key):
-                        run.compute(self._read, self.save_seconds)
+                        self._compute(run)
                 finally:
                     turn.give_back()
                 return
@@ -266,6 +277,21 @@ class Wholes:
                 raise failure
             run.check()
             run.over.wait(LOOK_SECONDS)
+
+    def _compute(self, run: Run) -> None:
+        how = "failed"
+        with self._lock:
+            self.computing += 1
+        try:
+            run.compute(self._read, self.save_seconds)
+            how = "stored"
+        except Abandoned:
+            how = "interrupted"
+            raise
+        finally:
+            with self._lock:
+                self.computing -= 1
+                self.ended[how] += 1
 
 
 def _all_wholes(recipe: Recipe) -> list[Recipe]:
