@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from threading import Event
 from urllib.parse import quote
 
@@ -18,7 +19,7 @@ from test_workers import one_of_each, workers
 
 from tiled_spyde import codecs
 from tiled_spyde.operations.filters import GaussianFilter
-from tiled_spyde.tickets import Ticket
+from tiled_spyde.tickets import Ticket, Urgency
 
 
 @pytest.fixture(scope="module")
@@ -224,3 +225,40 @@ def test_whoever_has_gone_is_not_computed_for(scans, monkeypatch, how):
         finally:
             ends.set()
         assert service.client.get("/api/v1/operations").status_code == 200
+
+
+@pytest.mark.parametrize("way", ["lane", "framework"])
+def test_of_a_slider_that_is_moved_little_is_computed_and_the_last_is(scans, monkeypatch, way):
+    """Thirty values, each before the one before it is there: as many as there are threads, and the last one."""
+    computed, ends = [], Event()
+
+    def function(self, info):
+        def slow(frame):
+            computed.append(self.sigma)
+            ends.wait(3600)
+            return frame + self.sigma
+
+        return slow
+
+    more = ("Range: bytes=0-",) if way == "framework" else ()
+    with (
+        serving([scans], arguments={"workers": 2, "deadline_seconds": 3600}) as service,
+        ExitStack() as ending,
+    ):
+        ending.callback(ends.set)
+        monkeypatch.setattr(GaussianFilter, "function", function)
+        pool = service.root.lane.bodies._evaluator.pool
+        dropped, before = pool.dropped[Urgency.LOOKED_AT], None
+        for number in range(30):
+            step = [{"operation": "gaussian_filter", "parameters": {"sigma": 1.0 + number}}]
+            wire = ending.enter_context(Wire(service.url))
+            path = f"/api/v1/derive/{TREE}/root?steps={quote(text(step))}&slice=0,0"
+            wire.send(request(path, *more))
+            if before is not None:
+                before.close()
+                until(lambda number=number: pool.dropped[Urgency.LOOKED_AT] == dropped + number)
+            before = wire
+        ends.set()
+        assert b"200 OK" in before.peek()
+        assert len(computed) <= 3
+        assert computed[-1] == 30.0
