@@ -27,6 +27,7 @@ SCHEMAS = {
     "columns": {"type": "object", "properties": {"first": FIRST}},
     "total": {"type": "object", "properties": {"scale": {**FACTOR, "unit": "counts"}}},
     "rename": {"type": "object", "properties": {"scale": {**FACTOR, "default": 0.1}}},
+    "note": {"type": "object", "properties": {"text": {"type": "string", "default": ""}}},
 }
 
 
@@ -38,6 +39,7 @@ class Workshop:
         self.nodes: dict[str, dict] = {}
         self.asked: list[tuple[str, dict]] = []
         self.taken: set[str] = set()
+        self.tells_structure = True
         self.scan = diffraction_scan()
         self.scan.__class__ = Previewing
         self.scan.previews = self.previews
@@ -50,7 +52,7 @@ class Workshop:
         step = ((operation, parameters),)
         key = json.dumps([operation, parameters], sort_keys=True).encode().hex()[-60:]
         navigation, more = scan_axes(5, 7), {"key": key, "parent": "root", "recipe": step, "version": version}
-        if operation == "multiply":
+        if operation in ("multiply", "note"):
             return node((DATA * factor).astype("<f4"), navigation + PATTERN, **more)
         if operation == "rename":
             kx = axis("kx", 9, parameters.get("scale", 0.1), "1/nm")
@@ -87,6 +89,12 @@ def attributes(adapter) -> dict:
     return {"structure_family": "array", "metadata": adapter.metadata(), "structure": structure}
 
 
+def told(adapter) -> dict:
+    """What stands beside a slice of it."""
+    axes = adapter.metadata()["attributes"]["axes"]
+    return {"axes": axes, "chunk": [max(sizes) for sizes in adapter.structure().chunks]}
+
+
 def deriving() -> StandIn:
     """A stand-in with one scan; its `workshop` says what it was asked for."""
     workshop, routes = Workshop(), APIRouter()
@@ -99,19 +107,28 @@ def deriving() -> StandIn:
             for name, schema in SCHEMAS.items()
         ]
 
+    @routes.post("/derive/{path:path}")
+    def derive_at_length(path: str, body: dict):
+        workshop.asked.append(("at length", {}))
+        return derived(path, body["steps"], body.get("slice"))
+
     @routes.get("/derive/{path:path}")
     def derive(path: str, steps: str, request: Request):
-        (step,) = json.loads(steps)
+        return derived(path, json.loads(steps), request.query_params.get("slice"))
+
+    def derived(path: str, steps: list, wanted: str | None):
+        (step,) = steps
         made = workshop.make(step["operation"], step["parameters"])
         key = made.metadata()["attributes"]["key"]
         workshop.previews[key] = made
-        wanted = request.query_params.get("slice")
         headers = {"x-node": f"{path.rpartition('/')[0]}/preview@{key}"}
         if wanted is None:
             return JSONResponse({"data": {"id": "preview", "attributes": attributes(made)}}, headers=headers)
         part = np.ascontiguousarray(made.read()[tuple(NDSlice.from_numpy_str(wanted))])
         workshop.asked.append(("derive", step["parameters"]))
         headers |= {"x-array-shape": ",".join(map(str, part.shape)), "x-array-dtype": part.dtype.str}
+        if workshop.tells_structure:
+            headers["x-node-structure"] = json.dumps(told(made))
         return Response(CODEC.encode(part), media_type="application/x-blosc", headers=headers)
 
     @routes.post("/nodes/{path:path}")

@@ -100,6 +100,7 @@ def test_both_ways_say_the_same_of_a_preview(served):
     )
     for name in ("etag", "x-node", "x-array-shape", "x-array-dtype", "cache-control", "content-type"):
         assert one.headers[name] == other.headers[name]
+    assert one.headers["x-node-structure"] == other.headers["x-node-structure"]
     assert one.content == other.content
 
 

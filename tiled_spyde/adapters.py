@@ -6,6 +6,7 @@ evaluator's threads do.
 
 from __future__ import annotations
 
+import json
 import math
 from contextvars import ContextVar
 from functools import lru_cache
@@ -53,6 +54,8 @@ _ROW_BYTES = 64 * 1024
 _CHUNK_BYTES = 128 * 2**20
 # What is at hand is copied on the event loop up to so many bytes.
 _AT_ONCE = 512 * 1024
+# Proxies take headers of 4 KiB in all.
+_LONGEST_HEADER = 2000
 # A spectrum that takes longer than this is its own chunk, in seconds.
 _SLOW = 1e-3
 
@@ -201,6 +204,15 @@ def structure(recipe: Recipe) -> ArrayStructure:
         shape=info.shape or (1,),
         dims=_dims(info),
     )
+
+
+def in_a_header(recipe: Recipe) -> str | None:
+    """Return axes and chunk as JSON that fits into a header, so that a slice tells what it is a slice of; or None."""
+    axes, chunk = recipe.info.axes, chunk_shape(recipe)
+    if any(axis.values is not None for axis in axes):
+        return None
+    told = json.dumps({"axes": [axis.to_json() for axis in axes], "chunk": chunk}, separators=(",", ":"))
+    return told if len(told) <= _LONGEST_HEADER else None
 
 
 def _dims(info: SignalInfo) -> tuple[str, ...]:

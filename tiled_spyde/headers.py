@@ -16,7 +16,7 @@ IMMUTABLE = "private, max-age=31536000, immutable"
 # What a script from another origin may read of an answer.
 EXPOSED = (
     "Content-Length, Content-Range, Content-Encoding, ETag, Location, Retry-After, "
-    "X-Array-Dtype, X-Array-Shape, X-Node, X-Tiled-Request-ID"
+    "X-Array-Dtype, X-Array-Shape, X-Node, X-Node-Structure, X-Tiled-Request-ID"
 )
 _METHODS = "GET, HEAD, OPTIONS, POST, PUT, PATCH, DELETE"
 # Asked for where a preflight does not say what it needs.

@@ -17,7 +17,7 @@ from tiled.server.settings import get_settings
 
 from tiled_spyde import codecs
 from tiled_spyde import headers as http
-from tiled_spyde.adapters import NodeAdapter, chunk_shape
+from tiled_spyde.adapters import NodeAdapter, chunk_shape, in_a_header
 from tiled_spyde.bodies import OCTETS, Body
 from tiled_spyde.chains import address_of, asks_of, steps_of
 from tiled_spyde.errors import SpydeError
@@ -274,7 +274,9 @@ class Plain:
             (b"accept-ranges", b"none"),
         )
         if node.address:
+            told = in_a_header(node.recipe)
             head += ((b"x-node", node.address.encode()),)
+            head += ((b"x-node-structure", told.encode()),) if told else ()
         return head if zarr else (*head, (b"x-array-dtype", dtype.encode()))
 
     def _node(self, path: str) -> _Node | None:

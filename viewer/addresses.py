@@ -6,6 +6,7 @@ address every cache on the way knows), as ``array/full`` with a slice otherwise.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -29,6 +30,8 @@ BLOSC = "application/x-blosc"
 _BLOSC = Blosc()  # frames describe themselves, so one codec reads them all
 # A whole chunk is worth its bytes when it is small, since its neighbours come with it.
 SMALL_CHUNK_BYTES = 256 * 1024
+# Proxies take no longer address than 8 KiB.
+LONGEST_ADDRESS = 4000
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +99,17 @@ def _chunk_of(selection: Selection, node: Node) -> tuple[tuple[int, ...], Crop] 
     return (tuple(indices), tuple(crop)) if worthwhile else None
 
 
+def question(trial: Trial, sliced: bool) -> tuple[str, dict[str, Any] | None]:
+    """Return where to ask for a slice of a trial, or for what it would be, and what to send there: None with GET."""
+    url = derived(trial, sliced)
+    if len(url) <= LONGEST_ADDRESS:
+        return url, None
+    more = {"slice": trial.slice, "format": BLOSC} if sliced else {}
+    return url.partition("?")[0], {"steps": json.loads(trial.steps), **more}
+
+
 def derived(trial: Trial, sliced: bool) -> str:
-    """Return where a slice of a trial is, or what it would be."""
+    """Return the address of a slice of a trial, or of what it would be."""
     url = f"/api/v1/derive/{pinned(trial.node)}?steps={quote(trial.steps, safe='')}"
     return f"{url}&format={BLOSC}&slice={trial.slice}" if sliced else url
 

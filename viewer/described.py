@@ -140,12 +140,13 @@ def _axes(described: Sequence[dict[str, Any]], structure: dict[str, Any]) -> tup
     """Axes as described; uncalibrated signal axes where the description does not fit the array."""
     shape = structure["shape"]
     if [axis.get("size") for axis in described] == list(shape):
-        return tuple(_axis(axis) for axis in described)
+        return tuple(map(axis_from_json, described))
     names = structure.get("dims") or [f"axis {number}" for number in range(len(shape))]
     return tuple(Axis(name, size) for name, size in zip(names, shape, strict=True))
 
 
-def _axis(described: dict[str, Any]) -> Axis:
+def axis_from_json(described: Mapping[str, Any]) -> Axis:
+    """Axis as the service describes it."""
     values = described.get("values")
     return Axis(
         name=described["name"],

@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from viewer.session import Session
 
 MOST_KNOWN = 512
-# Whoever moves nothing for so long is told what exactly is shown.
-REST_MS = 40
 TAKEN = 409
 
 
@@ -65,9 +63,6 @@ class Playing(QtCore.QObject):
         self._shown: Node | None = None
         self._like: dict[str, Node] = {}  # what each operation made last of the source
         self._known: OrderedDict[tuple[Node, str], Node] = OrderedDict()
-        self._moving: set[str] = set()  # operations whose parameters move axes
-        self._rest = QtCore.QTimer(self, singleShot=True, interval=REST_MS)
-        self._rest.timeout.connect(self._describe)
         session.fetcher.answered.connect(self._answered)
         session.chosen.connect(self._chosen)
         session.relisted.connect(self._relisted)
@@ -92,10 +87,7 @@ class Playing(QtCore.QObject):
         if self.source is None:
             return
         told = json.dumps(parameters, sort_keys=True)
-        view = self._view(operation)
-        foreseen = view.node is not None and operation not in self._moving
-        trial = self._wanted = Trial(self.source, operation, told, view, foreseen)
-        self._rest.start()
+        trial = self._wanted = Trial(self.source, operation, told, self._view(operation))
         if (node := self._known.get((self.source, trial.steps))) is not None:
             self._session.fetcher.drop(PREVIEW)
             self._show(node, None)
@@ -178,8 +170,6 @@ class Playing(QtCore.QObject):
             self._known.popitem(last=False)
         self._like[trial.operation] = node
         request, like = trial.request(node), trial.view.node
-        if like is not None and like.axes != node.axes:
-            self._moving.add(trial.operation)
         # A coarse map was filled up to the grid that was expected.
         other_grid = node.kind is Kind.MAP and like is not None and node.shape != like.shape
         if request is None or answer.value is None or other_grid:
@@ -190,29 +180,6 @@ class Playing(QtCore.QObject):
         if node.kind is not Kind.MAP and raw.size == prod(address.shape) and raw.dtype == node.dtype:
             self._session.fetcher.cache.put(address, raw.reshape(address.shape))
         self._show(node, replace(answer, view=FRAME, request=request))
-
-    def _describe(self) -> None:
-        """Ask what is shown where it was only foreseen: its axes may be others."""
-        trial, service = self._wanted, self._session.service
-        if trial is None or not trial.foreseen:
-            return
-        if self.waiting:
-            self._rest.start()
-        elif (trial.node, trial.steps) in self._known:
-            self._session.fetcher.call(
-                PREVIEW, lambda: service.describe(trial), lambda node, _error: self._described(trial, node)
-            )
-
-    def _described(self, trial: Trial, node: Node | None) -> None:
-        """Show the axes as they are, and foresee nothing any more of an operation that moves them."""
-        if node is None or trial != self._wanted:
-            return
-        guess, self._known[trial.node, trial.steps] = self._known[trial.node, trial.steps], node
-        if node.axes != guess.axes:
-            self._moving.add(trial.operation)
-            self._like[trial.operation] = node
-            if self._session.state.node == guess:
-                self._show(node, None)
 
     def _show(self, node: Node, frame: Answer | None) -> None:
         self._shown = node
@@ -268,8 +235,6 @@ class Playing(QtCore.QObject):
 
     def _forget(self) -> None:
         self._session.fetcher.drop(PREVIEW)
-        self._rest.stop()
         self.source = self.changing = self._wanted = self._objected = self._shown = None
         self._like.clear()
-        self._moving.clear()
         self._known.clear()

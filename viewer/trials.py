@@ -6,6 +6,9 @@ import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from viewer.described import axis_from_json
 from viewer.view_state import ViewState, first_request, slice_text
 
 if TYPE_CHECKING:
@@ -27,15 +30,12 @@ class Trial:
         JSON.
     view : ViewState
         Place and screen; its node is like what is expected, None where nothing is known of that yet.
-    foreseen : bool
-        Where shape and dtype are as expected, the axes are too, as far as that was seen.
     """
 
     node: Node
     operation: str
     parameters: str
     view: ViewState
-    foreseen: bool = False
 
     @property
     def told(self) -> dict[str, Any]:
@@ -60,26 +60,30 @@ class Trial:
             return None
         return first_request(replace(self.view, node=node)) if self._slice(node) == self.slice else None
 
-    def foretold(self, address: str, shape: str, dtype: str) -> Node | None:
-        """Return the node that a slice of it tells of; None where it is not like the one that was expected.
+    def made(self, address: str, dtype: str, structure: str) -> Node | None:
+        """Return the node that a slice tells of; None where it does not tell all that there is to know.
 
         Parameters
         ----------
         address : str
             Where it is, with its key.
-        shape, dtype : str
-            Of the slice: ``6,9``, ``<f4``.
+        dtype : str
+            ``<f4``.
+        structure : str
+            Axes and chunk, as JSON; empty where they are too long to be told beside a slice.
         """
-        like, request = self.view.node, first_request(self.view)
-        if like is None or request is None or (shape, dtype) != (_text(request.shape), like.dtype.str):
+        if self.view.node is None or not structure:
             return None
-        own = (*like.parameters[:-1], self.parameters)
-        return replace(like, key=address.rpartition("@")[2], parameters=own)
+        told, like = json.loads(structure), self.view.node
+        return replace(
+            like,
+            key=address.rpartition("@")[2],
+            axes=tuple(map(axis_from_json, told["axes"])),
+            dtype=np.dtype(dtype),
+            chunks=tuple(told["chunk"]),
+            parameters=(*like.parameters[:-1], self.parameters),
+        )
 
     def _slice(self, node: Node | None) -> str:
         request = first_request(replace(self.view, node=node))
         return slice_text(request.selection, request.node) if request is not None else ""
-
-
-def _text(shape: tuple[int, ...]) -> str:
-    return ",".join(map(str, shape))

@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import json
 import re
-from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import partial
-from threading import Thread
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qs, quote, urlsplit
 
 import httpx
 import numpy as np
 
-from viewer.addresses import Address, Derivation, decode, derived, locate, quoted
+from viewer.addresses import Address, Derivation, decode, locate, question, quoted
 from viewer.answered import refusal, stages_of
 from viewer.connections import Call, Connections
 from viewer.described import (
@@ -32,7 +30,7 @@ from viewer.nodes import PREVIEW, Node, Sort, Tree
 from viewer.walk import Page
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -46,7 +44,7 @@ PAGE = 200
 LISTED = "fields=metadata&fields=specs&fields=structure_family&fields=count&omit_links=true"
 UNPROCESSABLE, PRECONDITION_FAILED = 422, 412
 # What stands beside a slice of what is not kept.
-DERIVED = ("X-Node", "X-Array-Shape", "X-Array-Dtype")
+DERIVED = ("X-Node", "X-Array-Dtype", "X-Node-Structure")
 # Where a service begins to speak: what is pasted from a browser or from Python goes on behind it.
 PASTED = re.compile(r"/(?:api/v1|ui)(?=/|$)|/api/?$")
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -145,32 +143,30 @@ class Service:
         """
         if isinstance(address, Derivation):
             return self._derive(address, call)
-        return _received(self._fetch(address.url, call), address)
+        return _received(self._fetch(address.url, None, call), address)
 
     def describe(self, trial: Trial) -> Node:
         """Return what a trial makes."""
-        item = self._json("GET", derived(trial, sliced=False))["data"]
+        url, told = question(trial, sliced=False)
+        item = self._json("POST" if told else "GET", url, writing=False, json=told)["data"]
         node = node_from_json((*trial.node.tree, PREVIEW), item["attributes"])
         if node is None:
             raise Garbled(f"{self.name} derives what is not an array.")
         return node
 
     def _derive(self, address: Derivation, call: Call) -> Received:
-        """Ask for a slice and, unless that is foreseen, for what it is a slice of, both at a time: one round trip.
+        """Ask for a slice, which tells what it is a slice of: one round trip.
 
         The array is empty where the node is not what was expected, so that another slice must be asked for.
         """
-        trial, answer, refused = address.trial, None, None
-        described = None if trial.foreseen else _beside(lambda: self.describe(trial))
+        trial, answer, node, refused = address.trial, None, None, None
         try:
-            answer = self._fetch(address.url, call) if trial.slice else None
+            answer = self._fetch(*question(trial, sliced=True), call) if trial.slice else None
         except Refused as error:
             refused = error
-        told = (
-            [answer.headers.get(name, "") for name in DERIVED] if answer is not None and not described else []
-        )
-        node = trial.foretold(*told) if told else None
-        node = node or (described.result() if described else self.describe(trial))
+        if answer is not None:
+            node = trial.made(*(answer.headers.get(name, "") for name in DERIVED))
+        node = node or self.describe(trial)
         request = trial.request(node)
         if refused is not None and request is not None:
             raise refused
@@ -179,12 +175,12 @@ class Service:
         expected = Address(address.url, request.shape, node.dtype.str)
         return _received(answer, expected)._replace(node=node)
 
-    def _fetch(self, url: str, call: Call) -> httpx.Response:
+    def _fetch(self, url: str, told: object, call: Call) -> httpx.Response:
         headers = {"Accept-Encoding": "identity"}
         if call.priority:
             headers["Priority"] = call.priority
         with self.reaching():
-            answer = self._connections.get(url, headers, call)
+            answer = self._connections.ask(url, told, headers, call)
         self.check(answer, writing=False)
         return answer
 
@@ -329,18 +325,18 @@ class Service:
             raise Garbled(f"{self.url} is not a tiled-spyde service: it lists nothing.")
         return page
 
-    def _json(self, method: str, url: str) -> dict[str, Any]:
+    def _json(self, method: str, url: str, **more: Any) -> dict[str, Any]:
         try:
-            answer: dict[str, Any] = self.send(method, url).json()
+            answer: dict[str, Any] = self.send(method, url, **more).json()
         except ValueError as error:
             raise Garbled(f"{self.url} is not a tiled-spyde service: it answers without JSON.") from error
         return answer
 
-    def send(self, method: str, url: str, **content: Any) -> httpx.Response:
-        """Send one request; anything but success is raised."""
+    def send(self, method: str, url: str, writing: bool | None = None, **content: Any) -> httpx.Response:
+        """Send one request; anything but success is raised. All but GET is taken for `writing`, unless told."""
         with self.reaching():
             answer = self._client.request(method, url, **content)
-        self.check(answer, writing=method != "GET")
+        self.check(answer, writing=method != "GET" if writing is None else writing)
         return answer
 
     @contextmanager
@@ -368,17 +364,3 @@ def _reason(error: Exception) -> str:
 def _received(answer: httpx.Response, address: Address) -> Received:
     array = decode(answer.content, address)
     return Received(array, len(answer.content), stages_of(answer.headers.get("Server-Timing", "")))
-
-
-def _beside(function: Callable[[], Node]) -> Future[Node]:
-    """Run a function in a thread of its own; nobody waits for it when the window closes."""
-    future: Future[Node] = Future()
-
-    def run() -> None:
-        try:
-            future.set_result(function())
-        except Exception as error:
-            future.set_exception(error)
-
-    Thread(target=run, name="viewer-describe", daemon=True).start()
-    return future

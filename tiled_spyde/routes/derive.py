@@ -14,7 +14,7 @@ from tiled.ndslice import NDSlice
 from tiled.server.utils import get_base_url
 
 from tiled_spyde import codecs
-from tiled_spyde.adapters import NodeAdapter, http_error, refuse_unexpected
+from tiled_spyde.adapters import NodeAdapter, http_error, in_a_header, refuse_unexpected
 from tiled_spyde.bodies import OCTETS, Bodies, Body
 from tiled_spyde.chains import Preview, Step, address_of, asks_of, check_number, steps_of
 from tiled_spyde.errors import InvalidOperation, SpydeError
@@ -120,6 +120,8 @@ class _Deriving:
             "x-array-shape": ",".join(map(str, selection.shape)),
             "x-array-dtype": recipe.info.dtype.newbyteorder("<").str,
         }
+        if told := in_a_header(recipe):
+            headers["x-node-structure"] = told
         if request.method == "GET" and _is_known(request.headers.get("if-none-match"), tag):
             return Response(status_code=304, headers=headers)
         if body:
