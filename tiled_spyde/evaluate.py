@@ -61,6 +61,8 @@ _BULK_SECONDS = 0.25
 _LEAST_FRAME_BYTES = 64 * 2**20
 # One map has at most this part of the cache.
 _MAP_SHARE = 4
+# The frames below a first look at a map have at most this part of it.
+_LOOK_SHARE = 6
 
 
 class Evaluator:
@@ -291,9 +293,13 @@ class Evaluator:
         count = max(1, dense.missing(part))
         seconds = self._refuse_beyond(count, recipe, recipe.root_frame_bytes)
 
+        # A first look, each n-th position, at what a person may be playing with: the next one takes the same frames.
+        sparse = any(abs(positions.step) > 1 for positions in taken)
+        keep = sparse and count * recipe.bytes_below <= self.cache.limit // _LOOK_SHARE
+
         def fill(block: Grid, claim: Ticket) -> None:
             def compute(positions: NDArray[Any]) -> NDArray[Any]:
-                return self._frames.values(recipe, positions, claim)
+                return self._frames.values(recipe, positions, claim, keep)
 
             dense.read(tuple(map(as_slice, block)), compute)
 

@@ -16,7 +16,7 @@ from tiled_spyde.signals import read_positions
 from tiled_spyde.slices import as_slice, grids, numbers_of, shape_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
 
@@ -101,21 +101,42 @@ class Frames:
             return self._frame(recipe, index, claim)[region]
         return self._read(recipe, index, region, claim)
 
-    def values(self, recipe: Recipe, positions: NDArray[Any], claim: Ticket) -> NDArray[Any]:
-        """Return the numbers of a map at `positions`, which are in array order: shape ``(n, axes)``."""
+    def values(
+        self, recipe: Recipe, positions: NDArray[Any], claim: Ticket, keep: bool = False
+    ) -> NDArray[Any]:
+        """Return the numbers of a map at `positions`, which are in array order: shape ``(n, axes)``.
+
+        With `keep`, the frames that the last function takes are remembered: another parameter takes the same.
+        """
         shape = recipe.info.navigation_shape
         numbers = np.ravel_multi_index(tuple(positions.T), shape)
         out = np.empty(len(numbers), recipe.info.dtype)
         for grid in grids(positions):
-            out[np.searchsorted(numbers, numbers_of(grid, shape))] = self.block(
-                recipe, grid, (), claim
-            ).ravel()
+            found = self._again(recipe, grid, claim) if keep else None
+            if found is None:
+                found = self.block(recipe, grid, (), claim, keep)
+            out[np.searchsorted(numbers, numbers_of(grid, shape))] = found.ravel()
         return out
 
-    def block(self, recipe: Recipe, positions: Grid, region: Region, claim: Ticket) -> NDArray[Any]:
+    def _again(self, recipe: Recipe, positions: Grid, claim: Ticket) -> NDArray[Any] | None:
+        """Return the numbers at a few positions, where all frames that the last function takes are remembered."""
+        out = np.empty(tuple(map(len, positions)), recipe.info.dtype)
+        for cell in np.ndindex(out.shape):
+            index = tuple(taken[i] for taken, i in zip(positions, cell, strict=True))
+            below, at = _below(recipe, index)
+            frame = self._cache.peek(key := ("frame", below.key, at))
+            if frame is None:
+                return None
+            out[cell] = self._frame(recipe, index, claim, False, frame, {key: frame})
+        return out
+
+    def block(
+        self, recipe: Recipe, positions: Grid, region: Region, claim: Ticket, keep: bool = False
+    ) -> NDArray[Any]:
         """Return the same part of the frames at a few positions, which are read at once.
 
-        They are not remembered: they would drive out what people look at.
+        They are not remembered: they would drive out what people look at. With `keep`, those are that the last
+        function takes.
         """
         counts = tuple(map(len, positions))
         if recipe.stored:
@@ -131,9 +152,21 @@ class Frames:
             out = np.empty(counts + shape_of(region), recipe.info.dtype)
             for cell in np.ndindex(counts):
                 index = tuple(taken[i] for taken, i in zip(positions, cell, strict=True))
-                made: dict[Any, NDArray[Any]] | None = {} if recipe.is_mixed else None
-                out[cell] = self._frame(recipe, index, claim, False, below[(*cell, ...)], made)[region]
+                frame = below[(*cell, ...)]
+                made: dict[Any, NDArray[Any]] | None = {} if recipe.is_mixed or keep else None
+                out[cell] = self._frame(recipe, index, claim, False, frame, made)[region]
+                if keep and made is not None:
+                    self._keep_below(recipe, index, frame, made)
             return out
+
+    def _keep_below(
+        self, recipe: Recipe, index: Index, root: NDArray[Any], made: Mapping[Any, NDArray[Any]]
+    ) -> None:
+        """Remember the frame that the last function took: the root's, or one that was made on the way."""
+        below, at = _below(recipe, index)
+        taken = root.copy() if below.parent is None else made.get(("frame", below.key, at))
+        if taken is not None:
+            self._cache.put(("frame", below.key, at), taken)
 
     def _read(self, recipe: Recipe, index: Index, region: Region, claim: Ticket) -> NDArray[Any]:
         begin = perf_counter()
@@ -266,6 +299,11 @@ class Frames:
             if between is not None:
                 self._cache.put(("frame", step.key, index), between)
         return frames[-1]
+
+
+def _below(recipe: Recipe, index: Index) -> tuple[Recipe, Index]:
+    """Return whose frame the last function of a chain takes, and where that stands."""
+    return (recipe.parent or recipe).computed(index)
 
 
 def _failed(name: str, index: Index, error: Exception) -> ComputeError:

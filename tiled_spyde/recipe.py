@@ -136,6 +136,11 @@ class Recipe:
         """Size of a frame in the file."""
         return self.root.info.frame_bytes
 
+    @property
+    def bytes_below(self) -> int:
+        """Size of a frame that the last function takes."""
+        return self.info.frame_bytes if self.parent is None else self.parent.info.frame_bytes
+
     @cached_property
     def largest_frame_bytes(self) -> int:
         """Of the frames that are held whole to compute one of these; 0 where none is computed."""
