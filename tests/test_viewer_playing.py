@@ -118,11 +118,35 @@ def test_contrast_and_zoom_stay_while_parameters_change(qtbot, window, form):
     levels = window._levels
     region = window.signal.image.region()
     before = painted(window.signal.image, 1, 2)
-    set_factor(form, 2.0)
-    qtbot.waitUntil(lambda: previewed(window, "multiply", factor=2.0))
+    set_factor(form, 1.02)
+    qtbot.waitUntil(lambda: previewed(window, "multiply", factor=1.02))
     assert window._levels == levels
     assert window.signal.image.region() == region
-    assert painted(window.signal.image, 1, 2) != before, "twice as bright on the same scale"
+    assert painted(window.signal.image, 1, 2) != before, "brighter on the same scale"
+
+
+def test_levels_follow_a_preview_whose_numbers_lie_elsewhere_once(qtbot, window, form):
+    before = window._levels
+    set_factor(form, 40.0)
+    qtbot.waitUntil(lambda: previewed(window, "multiply", factor=40.0))
+    found = window._levels
+    assert found == window.signal.picture.automatic != before, "not one white field"
+    set_factor(form, 39.5)
+    qtbot.waitUntil(lambda: previewed(window, "multiply", factor=39.5))
+    assert window._levels == found, "a slider makes nothing flicker"
+    window.session.move_to((0, 0))
+    settle(qtbot, window, (0, 0))
+    assert window._levels == found, "nor does the crosshair"
+    form.keep.click()
+    qtbot.waitUntil(lambda: window.session.state.node.path == ("signal", "multiply") and shown(window))
+    assert window._levels == found, "nor does keeping"
+
+
+def test_levels_chosen_by_hand_stay_while_parameters_change(qtbot, window, form):
+    window.signal_contrast.histogram.dragged.emit((1.0, 2.0))
+    set_factor(form, 1.02)
+    qtbot.waitUntil(lambda: previewed(window, "multiply", factor=1.02))
+    assert window._levels == (1.0, 2.0)
 
 
 def test_a_preview_of_another_shape_is_asked_for_anew(qtbot, window, form):

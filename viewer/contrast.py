@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from viewer.view_state import Request
 
 
+FAR = 4.0
+
+
 @dataclass(frozen=True, slots=True)
 class Contrast:
     """How one kind of picture is drawn.
@@ -41,11 +44,18 @@ class Contrast:
 
 
 class Contrasts:
-    """One contrast for each sort of signal; levels are chosen once for a family of nodes, then kept."""
+    """One contrast for each sort of signal; levels are chosen once for a family of nodes, then kept.
+
+    Only a preview may find them senseless: where its numbers lie elsewhere than those they were chosen for (a
+    normalised frame, another dtype), they are chosen anew, once, and kept from then on.
+    """
 
     def __init__(self) -> None:
         self._by_word: dict[str, Contrast] = {}
         self.levels: dict[object, Levels] = {}
+        self._settled: dict[
+            object, tuple[Node, Levels]
+        ] = {}  # what was painted last, and where its numbers lie
 
     def of(self, node: Node) -> Contrast:
         """How nodes like this one are drawn."""
@@ -57,13 +67,22 @@ class Contrasts:
 
     def settle(self, request: Request, picture: Picture) -> Levels:
         """Levels to paint the answer of a request with."""
-        node = request.node
-        if self.of(node).locked and node.family in self.levels:
-            return self.levels[node.family]
-        levels = automatic_levels(node, picture)
-        if node.kind is not Kind.MAP or request.stride == 1:
-            self.levels[node.family] = levels
-        return levels
+        node, automatic = request.node, automatic_levels(request.node, picture)
+        before, numbers = self._settled.get(node.family, (node, automatic))
+        levels = self.levels.get(node.family) if self.of(node).locked else None
+        tried = (node.is_preview or before.is_preview) and (node.path, node.key) != (before.path, before.key)
+        if tried and levels is not None:
+            # Compared at one position, and with what the levels were chosen for: else they would creep.
+            if lie_elsewhere(automatic, numbers):
+                levels = None
+            else:
+                automatic = numbers
+        self._settled[node.family] = node, automatic
+        if levels is not None:
+            return levels
+        if node.kind is not Kind.MAP or request.stride == 1 or node.is_preview:
+            self.levels[node.family] = automatic
+        return automatic
 
     def work(self, node: Node, stride: int = 1) -> Callable[[NDArray[Any]], Picture]:
         """Return what makes an array of a node ready for painting, as it is to be drawn now."""
@@ -88,6 +107,16 @@ def _first_contrast(node: Node) -> Contrast:
 def automatic_levels(node: Node, picture: Picture) -> Levels:
     """1–99 % of an image or map; all of a curve."""
     return picture.automatic if len(node.shown_axes) == 2 else picture.limits
+
+
+def lie_elsewhere(numbers: Levels, before: Levels) -> bool:
+    """Return True where levels that suit the numbers of before show next to nothing of these.
+
+    They do not meet, or are spread over a range so many times as wide, or as narrow.
+    """
+    (low, high), (low_before, high_before) = numbers, before
+    ratio = (high - low) / (high_before - low_before)
+    return low > high_before or high < low_before or not 1 / FAR < ratio < FAR
 
 
 def _grid(node: Node) -> tuple[int, ...] | None:

@@ -239,6 +239,10 @@ class Node:
         """False where some axis is known in pixels only."""
         return all(axis.calibrated for axis in self.axes if axis not in self.colour_axes)
 
+    def follows(self, other: Node | None) -> bool:
+        """Return True for the same node, and for the next of the previews that a slider makes."""
+        return other is not None and (self == other or (self.is_preview and self.family == other.family))
+
     def replaces(self, other: Node | None) -> bool:
         """Return True where this is what became of another node: the same place with another key.
 

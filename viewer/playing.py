@@ -134,7 +134,9 @@ class Playing(QtCore.QObject):
         return ViewState(like, position, None, state.screen)
 
     def _ask(self, trial: Trial, wait: float = 0.0) -> None:
-        like = trial.view.node
+        like, shown = trial.view.node, self._session.state.node
+        if shown is not None and shown.is_preview and shown.kind is Kind.MAP:
+            self._session.fetcher.drop(FRAME)  # its finer levels would stand in the way of what is tried now
         work = self._session.contrasts.work(like, self._stride(trial)) if like is not None else None
 
         def made(array: NDArray[Any]) -> Picture | None:
@@ -160,6 +162,7 @@ class Playing(QtCore.QObject):
         elif isinstance(answer.error, Gone):
             self._session.relist()
         elif newest and not isinstance(answer.error, Unreachable | Unauthorised):
+            self._session.go_on()
             self.refused.emit(str(answer.error), False)
 
     def _came(self, answer: Answer, node: Node) -> None:

@@ -7,6 +7,7 @@ its calling thread. It knows no panel; panels hear of it through signals.
 from __future__ import annotations
 
 from dataclasses import replace
+from math import inf
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -203,6 +204,12 @@ class Session(QtCore.QObject):
         if rescaled:
             self._ask_frame()
 
+    def go_on(self) -> None:
+        """Refine the preview that is shown, where it is a map: what would have outdated it came to nothing."""
+        node, stride = self.state.node, self._strides.get(FRAME, 1)
+        if node is not None and node.kind is Kind.MAP and stride > 1 and not self.fetcher.busy(FRAME):
+            self._ask_map(FRAME, node, next_stride(stride, inf))
+
     def complete(self, view: str) -> bool:
         """Return True when the map of a view has come at full resolution."""
         return self._strides.get(view) == 1 and not self.fetcher.busy(view)
@@ -308,12 +315,13 @@ class Session(QtCore.QObject):
             self._ask_detail()
 
     def _refine(self, answer: Answer) -> None:
-        """After one level of a map, the next."""
+        """After one level of a map, the next; not of a preview that is outdated while it is painted."""
         if answer.request is None:
             return
-        stride = self._strides[answer.view] = answer.request.stride
-        if stride > 1:
-            self._ask_map(answer.view, answer.request.node, next_stride(stride, answer.round_trip))
+        node, stride = answer.request.node, answer.request.stride
+        self._strides[answer.view] = stride
+        if stride > 1 and not (node.is_preview and self.fetcher.busy(PREVIEW)):
+            self._ask_map(answer.view, node, next_stride(stride, answer.round_trip))
 
     def _listing_changed(self, changes: Changes) -> None:
         """Begin with the first file that is listed; miss the one that is shown when it goes."""

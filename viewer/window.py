@@ -345,7 +345,7 @@ class Window(QtWidgets.QMainWindow):
         )
         self.signal_contrast.setVisible(len(node.shown_axes) == 2 and not node.colour_axes)
         self.signal_contrast.name(signal_word(node))
-        self.show_histograms()
+        self.show_histograms() if not node.follows(self._histogram_of) else None
         self.tree.mark(node.path)
         self._show_contrast()
         self._show_position(state)
@@ -374,11 +374,11 @@ class Window(QtWidgets.QMainWindow):
             return
         self._levels = self.session.contrasts.settle(answer.request, answer.value)
         self.signal.paint_frame(answer, self._levels)
-        if answer.request.node != self._histogram_of:
-            self._histogram_of = answer.request.node
-            self.show_histograms()  # never of one node beside the picture of another
-        else:
+        before, self._histogram_of = self._histogram_of, answer.request.node
+        if self._histogram_of.follows(before):
             self._histogram_soon()
+        else:
+            self.show_histograms()  # never of one node beside the picture of another
 
     def _paint_navigator(self, answer: Answer) -> None:
         if not self._navigator_by_hand:
