@@ -55,13 +55,13 @@ LOG = "BENCHMARK_LOG"
 class Watch:
     """Notes when which position is painted, and how long the GUI thread is busy."""
 
-    due: dict[Position, float] = field(default_factory=dict)
-    painted: dict[Position, float] = field(default_factory=dict)
+    due: dict[Any, float] = field(default_factory=dict)  # positions, or parameters
+    painted: dict[Any, float] = field(default_factory=dict)
     ticks: list[tuple[float, float]] = field(default_factory=list)
 
-    def paint(self, position: Position) -> None:
-        if position in self.due:
-            self.painted.setdefault(position, time.perf_counter())
+    def paint(self, shown: Any) -> None:
+        if shown in self.due:
+            self.painted.setdefault(shown, time.perf_counter())
 
     def tick(self) -> None:
         self.ticks.append((time.perf_counter(), time.thread_time()))
@@ -81,18 +81,19 @@ class Watch:
 
 
 @contextmanager
-def watching(window: Window) -> Iterator[Watch]:
-    """Watch a window until the block ends."""
+def watching(window: Window, view: Any = None, shown: Callable[[], Any] | None = None) -> Iterator[Watch]:
+    """Watch an image of a window until the block ends; `shown` says what is painted on it, its position by default."""
     from pyqtgraph.Qt import QtCore
 
-    watch, view = Watch(), window.signal.image
+    watch, view = Watch(), view or window.signal.image
+    shown = shown or (lambda: window.signal.painted_at)
     kind = type(view)
     original = kind.paintEvent
 
     def paint(self: Any, event: Any) -> None:
         original(self, event)
         if self is view:
-            watch.paint(window.signal.painted_at)
+            watch.paint(shown())
 
     kind.paintEvent = paint
     timer = QtCore.QTimer(window, interval=0)

@@ -12,6 +12,7 @@ from tiled_spyde import operations
 from tiled_spyde.errors import InvalidOperation
 from viewer.forms import Sort, fitting, form_of, problems_of, problems_told, start, trimmed
 from viewer.nodes import Axis, Node
+from viewer.panels.editors import NodeEditor
 from viewer.panels.fields import GroupEditor, ListEditor, Row, Scope, VariantEditor, brief
 from viewer.quantities import Reach, axis_of, beginning, converted, reach_of, reach_on, told, units_of
 
@@ -272,7 +273,7 @@ def test_numbers_are_typed_slid_and_bounded(qtbot):
     qtbot.keyClick(row.editor.slider, QtCore.Qt.Key_Right)
     assert 2.5 < row.value() < 2.7
     row.editor.slider.setValue(row.editor.slider.maximum())
-    assert row.value() == 200
+    assert row.value() == 90, "as far as the frame is wide"
     row.editor.spin.selectAll()
     qtbot.keyClicks(row.editor.spin, "900")
     assert row.value() <= 200
@@ -313,6 +314,22 @@ def test_parameters_that_are_nodes_offer_those_that_fit(qtbot):
     assert box.currentText() == "/elsewhere/scan/signal/root"
 
 
+def test_nodes_of_other_scans_go_by_their_paths_and_can_be_written(qtbot):
+    there = [node(PATTERN, "mean", scan=()), Node(("day 2", "scan", "mean"), "0b", PATTERN, "<u2", (60, 90))]
+    editor = NodeEditor(("scan",), fitting({"navigation": "none", "signal": [2]}, node(PATTERN), there))
+    qtbot.addWidget(editor.box)
+    assert editor.value() is None
+    assert [editor.box.itemText(n) for n in range(2)] == ["mean", "/day 2/scan/mean"]
+    editor.box.setCurrentIndex(1)
+    assert editor.value() == {"node": "/day 2/scan/mean"}
+    told = []
+    editor.changed.connect(lambda: told.append(editor.value()))
+    editor.line.setText("/day 3/scan/mean ")
+    for _ in range(2):
+        editor.line.editingFinished.emit()
+    assert told == [{"node": "/day 3/scan/mean"}], "once, and not at every letter"
+
+
 def test_a_slider_is_fine_where_a_person_looks():
     sigma = reach_of(form_of(described("gaussian_filter")["parameters"]).parts[0])
     assert sigma.at(0) == 0
@@ -320,6 +337,11 @@ def test_a_slider_is_fine_where_a_person_looks():
     assert 100 < sigma.step(1.0) < 250
     assert all(abs(sigma.step(sigma.at(step)) - step) <= 1 for step in range(50, sigma.steps))
     assert [Reach(0, 4, whole=True).at(step) for step in range(5)] == [0, 1, 2, 3, 4]
+    factor = reach_of(form_of(described("bin")["parameters"]).parts[0], PATTERN[1])
+    passed = [factor.at(step) for step in range(factor.steps + 1)]
+    assert passed[:20] == list(range(1, 21)), "an arrow key is the next number"
+    assert passed[-1] == 90, "no further than the frame is wide"
+    assert [factor.step(value) for value in (1, 7, 500)] == [0, 6, factor.steps]
     assert reach_of(form_of(described("calibrate")["parameters"]).parts[1]) is None
 
 

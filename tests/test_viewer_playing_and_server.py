@@ -69,3 +69,24 @@ def test_what_the_server_refuses_stands_at_its_field(qtbot, window):
     row.editor.spin.setValue(100)
     qtbot.waitUntil(row.problem.isVisible)
     assert "less than max_sigma" in row.problem.text()
+
+
+def test_a_reference_pattern_from_another_scan_is_subtracted(qtbot, window):
+    session, corner = window.session, {"start": {"index": 0}, "stop": {"index": 12}}
+    image = next(tree for tree in session.library.all_trees() if tree.path[0] == "image.hspy").path
+    wide = {**corner, "stop": {"index": 16}}
+    session.service.make_node(image, "root", "crop", {"y": corner, "x": wide}, "reference")
+    session.library.open(image[:1])
+    qtbot.waitUntil(lambda: session.find((*image, "reference")) is not None)
+    window.toolbar.play.click()
+    pick(window, "subtract_reference")
+    editor = window.parameters.row("reference").editor
+    editor.box.setCurrentIndex(editor.box.findText(f"/{'/'.join(image)}/reference"))
+    editor.box.activated.emit(editor.box.currentIndex())
+    qtbot.waitUntil(lambda: previewed(window, "subtract_reference"))
+    reference = encoded((530, 600))[:12, :16]
+    position = session.state.position
+    np.testing.assert_array_equal(window.signal.picture.raw, SCAN[position] - reference.astype("f4"))
+    window.parameters.keep.click()
+    qtbot.waitUntil(lambda: not session.state.node.is_preview and shown(window))
+    assert "subtract_reference" in session.state.node.operations

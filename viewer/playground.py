@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from pyqtgraph.Qt import QtCore
@@ -11,7 +12,8 @@ from viewer.playing import Playing
 from viewer.presence import NOTICE
 
 if TYPE_CHECKING:
-    from viewer.nodes import Node, Tree
+    from viewer.library import Library
+    from viewer.nodes import Node
     from viewer.panels.signal import SignalPanel
     from viewer.panels.toolbar import Toolbar
     from viewer.panels.tree import TreePanel
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
     from viewer.view_state import ViewState
 
     Path = tuple[str, ...]
+
+# Beyond so many, a node of another scan is written rather than chosen.
+MOST_ELSEWHERE = 500
 
 
 class Playground(QtCore.QObject):
@@ -92,9 +97,8 @@ class Playground(QtCore.QObject):
         self.playing.begin(source, changing)
         if session.state.node != shown:
             session.choose(shown)
-        tree = session.library.tree(source.tree)
         self.panel.allow(session.maker.why_not_make(source.tree))
-        self.panel.ask(source, operations, others(tree, changing) if tree else [source], changing)
+        self.panel.ask(source, operations, others(session.library, source, changing), changing)
         self.panel.begin()
 
     def _keep(self, name: str | None) -> None:
@@ -118,11 +122,15 @@ class Playground(QtCore.QObject):
             self.panel.allow(self._session.maker.why_not_make(node.tree))
 
 
-def others(tree: Tree, changing: Node | None) -> list[Node]:
-    """Return the nodes of a tree that a parameter may name: none that is made from the one that is changed."""
-    below = {changing.name} if changing is not None else set()
-    grown = True
-    while grown:
-        more = {node.name for node in tree.nodes if node.parent in below and node.name not in below}
-        grown, below = bool(more), below | more
-    return [node for node in tree.nodes if node.name not in below]
+def others(library: Library, source: Node, changing: Node | None) -> list[Node]:
+    """Return the nodes that a parameter may name: of the tree, then of all scans that were looked into.
+
+    None that is made from the one that is changed, nor that one itself.
+    """
+    own = library.tree(source.tree)
+    if own is None:
+        return [source]
+    below = {changing.name, *own.made_from(changing.name)} if changing is not None else set()
+    scans = (tree for tree in library.all_trees() if tree.path != own.path)
+    elsewhere = (node for tree in scans for node in tree.nodes)
+    return [*(node for node in own.nodes if node.name not in below), *islice(elsewhere, MOST_ELSEWHERE)]

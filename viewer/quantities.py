@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from viewer.forms import PX, Field, Sort
@@ -23,7 +24,10 @@ NAMED = {"x": -1, "y": -2}
 
 @dataclass(frozen=True)
 class Reach:
-    """What a slider goes through: from `low` to `high`, more slowly near `low` where it is bent."""
+    """What a slider goes through: from `low` to `high`, more slowly near `low` where it is bent.
+
+    Each step of whole numbers is another number, or an arrow key would do nothing where they are far apart.
+    """
 
     low: float
     high: float
@@ -33,32 +37,44 @@ class Reach:
     @property
     def steps(self) -> int:
         """Number of steps from one end to the other."""
-        return max(1, min(STEPS, round(self.high - self.low))) if self.whole and not self.bent else STEPS
+        return len(self._numbers) - 1 if self.whole else STEPS
+
+    @cached_property
+    def _numbers(self) -> list[int]:
+        """All whole numbers that it stops at."""
+        return sorted({round(self._at(step)) for step in range(STEPS + 1)})
 
     def at(self, step: int) -> float:
         """Return the value at a step, as round as the steps are wide."""
-        value = self._at(step)
         if self.whole:
-            return round(value)
+            return self._numbers[min(max(step, 0), self.steps)]
+        value = self._at(step)
         width = (self._at(step + 1) - self._at(step - 1)) / 2
         if step in (0, self.steps) or not width > 0:
             return value
         return round(value, max(0, -math.floor(math.log10(width))))
 
     def _at(self, step: int) -> float:
-        part = step / self.steps
+        part = step / STEPS
         return self.low + (self.high - self.low) * (part**3 if self.bent else part)
 
     def step(self, value: float) -> int:
         """Return the step nearest to a value; an end for what lies outside."""
+        if self.whole:
+            return min(range(len(self._numbers)), key=lambda step: abs(self._numbers[step] - value))
         part = (value - self.low) / (self.high - self.low) if self.high > self.low else 0.0
         part = min(max(part, 0.0), 1.0)
-        return round(self.steps * (math.cbrt(part) if self.bent else part))
+        return round(STEPS * (math.cbrt(part) if self.bent else part))
 
 
-def reach_of(field: Field) -> Reach | None:
-    """Return what a slider for a plain number goes through; None where its bounds are too far for one."""
+def reach_of(field: Field, axis: Axis | None = None) -> Reach | None:
+    """Return what a slider for a plain number goes through; None where its bounds are too far for one.
+
+    A number of pixels goes as far as the `axis` that it is about; more can be written.
+    """
     low, high = field.bottom, field.top
+    if field.unit == PX and axis is not None and low < axis.size:
+        high = min(high, axis.size)
     if not (math.isfinite(low) and math.isfinite(high)) or not 0 < high - low <= FARTHEST:
         return None
     usual = field.default if isinstance(field.default, int | float) else 1.0

@@ -19,7 +19,7 @@ from viewer.readout import pretty_units
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from viewer.nodes import Node
+    from viewer.nodes import Axis, Node
 
 NUMBER_WIDTH, UNIT_WIDTH, UNITS_WIDTH = 66, 32, 66
 WIDEST = 1e15
@@ -96,7 +96,7 @@ class Slider(QtWidgets.QSlider):
 class NumberEditor(Editor):
     """A slider, a spin box and the unit."""
 
-    def __init__(self, field: Field) -> None:
+    def __init__(self, field: Field, axis: Axis | None = None) -> None:
         super().__init__()
         self._whole = field.sort is Sort.INTEGER
         self.slider, self.spin = Slider(), Spin(field.bottom, field.top, self._whole)
@@ -105,7 +105,7 @@ class NumberEditor(Editor):
         self.unit.setObjectName("dim")
         self.unit.setMinimumWidth(UNIT_WIDTH)
         self._lay_out()
-        self._go_through(reach_of(field))
+        self._go_through(reach_of(field, axis))
 
     def value(self) -> Any:
         """Return the number."""
@@ -242,17 +242,50 @@ class ChoiceEditor(Editor):
 
 
 class NodeEditor(ChoiceEditor):
-    """Another node of the tree."""
+    """Another node: one of its tree by its name, one of another scan by its path, chosen or written.
 
-    def __init__(self, nodes: Sequence[Node]) -> None:
-        super().__init__([{"node": node.name} for node in nodes], [node.name for node in nodes])
-        self.box.setPlaceholderText("no node of this tree fits" if not nodes else "choose a node")
+    Parameters
+    ----------
+    tree : tuple of str
+        Whose nodes go by their names.
+    nodes : sequence of Node
+        Those that fit, as far as files have been looked into.
+    """
+
+    def __init__(self, tree: tuple[str, ...], nodes: Sequence[Node]) -> None:
+        names = [node.name if node.tree == tree else "/" + "/".join(node.path) for node in nodes]
+        super().__init__([{"node": name} for name in names], names)
+        self.box.setEditable(True)
+        self.box.setInsertPolicy(QtWidgets.QComboBox.InsertPolicy.NoInsert)
+        completer = self.box.completer()
+        completer.setFilterMode(QtCore.Qt.MatchFlag.MatchContains)
+        completer.setCompletionMode(QtWidgets.QCompleter.CompletionMode.PopupCompletion)
+        self.line = self.box.lineEdit()
+        self.line.setPlaceholderText("choose a node, or write /file/signal/node")
+        self.line.editingFinished.connect(self._written)
+        self.box.activated.connect(lambda _index: self.show_value(self.value()))
+        self.box.view().setTextElideMode(QtCore.Qt.TextElideMode.ElideLeft)
+        self._told: Any = None
+        self.show_value(None)
+
+    def value(self) -> Any:
+        """Return the node by its name or path; None where there is none."""
+        name = self.box.currentText().strip()
+        return {"node": name} if name else None
 
     def show_value(self, value: Any) -> None:
-        """Choose a node, also one of another tree."""
-        super().show_value(value)
-        if value is not None and self.box.itemText(self.box.currentIndex()) == str(value):
-            self.box.setItemText(self.box.currentIndex(), str(value.get("node", value)))
+        """Show a node, also one that is not offered."""
+        self._told = value
+        name = str(value.get("node", "")) if isinstance(value, dict) else ""
+        self.box.setCurrentIndex(self.box.findText(name))
+        self.box.setEditText(name)
+        self.box.setToolTip(name)
+
+    def _written(self) -> None:
+        """Tell what was written, once."""
+        if self.value() != self._told:
+            self.show_value(self.value())
+            self.changed.emit()
 
 
 class TextEditor(Editor):

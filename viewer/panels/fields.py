@@ -18,7 +18,7 @@ from viewer.panels.editors import (
     TextEditor,
 )
 from viewer.panels.toolbar import Choice
-from viewer.quantities import beginning
+from viewer.quantities import axis_of, beginning
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -31,7 +31,7 @@ LABEL_WIDTH, INDENT = 92, 10
 
 
 class Scope:
-    """What editors need to know of the node that the form is about: its axes, and its neighbours in the tree."""
+    """What editors need to know of the node that the form is about: its axes, and which others there are."""
 
     def __init__(self, node: Node, nodes: Sequence[Node] = ()) -> None:
         self.node, self.nodes = node, nodes
@@ -350,7 +350,7 @@ class ListEditor(Nest):
 def editor_of(field: Field, path: Path, scope: Scope) -> Editor:
     """Return the editor for a field."""
     if field.sort in (Sort.NUMBER, Sort.INTEGER):
-        return NumberEditor(field)
+        return NumberEditor(field, axis_of(path, scope.node))
     if field.sort in (Sort.POSITION, Sort.DISTANCE):
         return QuantityEditor(field, path, scope.node)
     if field.sort is Sort.CHOICE:
@@ -358,7 +358,7 @@ def editor_of(field: Field, path: Path, scope: Scope) -> Editor:
     if field.sort is Sort.SWITCH:
         return SwitchEditor()
     if field.sort is Sort.NODE:
-        return NodeEditor(fitting(field.node or {}, scope.node, scope.nodes))
+        return NodeEditor(scope.node.tree, fitting(field.node or {}, scope.node, scope.nodes))
     if field.sort is Sort.GROUP:
         return GroupEditor(field, path, scope)
     if field.sort is Sort.VARIANT:

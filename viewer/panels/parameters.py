@@ -80,7 +80,7 @@ class ParametersPanel(Panel):
         operations : sequence of Operation
             Those that accept it.
         nodes : sequence of Node
-            Those of its tree, which parameters may name.
+            Those that parameters may name; those of its tree first.
         changing : Node, optional
             The node to change.
         """
@@ -96,7 +96,7 @@ class ParametersPanel(Panel):
         self.operation.setCurrentIndex(names.index(wanted if wanted in names else first))
         self.operation.setEnabled(changing is None)
         self.name.clear()
-        self._taken = {node.name for node in (*nodes, changing) if node is not None}
+        self._taken = {node.name for node in (*nodes, changing) if node and node.tree == source.tree}
         self.title.say("Parameters", changing.name if changing is not None else f"new, from {source.name}")
         self.apply.setVisible(changing is not None)
         self.keep.setText("Keep as new" if changing is not None else "Keep")
