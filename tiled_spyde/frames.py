@@ -74,6 +74,28 @@ def one_frame(recipe: Recipe, selection: Selection) -> OneFrame | None:
     return OneFrame(None if stored else ("frame", recipe.key, at), read, at, cut)
 
 
+@dataclass(slots=True)
+class _Way:
+    """How frames are come by.
+
+    Parameters
+    ----------
+    claim : Ticket
+        For which that is done.
+    keep : bool
+        Whether they are remembered.
+    below : numpy.ndarray or None
+        The root's frame, where it has been read already.
+    made : dict or None
+        What is not remembered, for as long as one position of several chains takes.
+    """
+
+    claim: Ticket
+    keep: bool = True
+    below: NDArray[Any] | None = None
+    made: dict[Any, NDArray[Any]] | None = None
+
+
 class Frames:
     """Computes frames in the thread that asks; what holds the interpreter lock, in a process.
 
@@ -98,7 +120,7 @@ class Frames:
         """Return a part of one frame; of what is computed, the whole frame is remembered."""
         recipe, index = recipe.computed(index)
         if recipe.parent is not None:
-            return self._frame(recipe, index, claim)[region]
+            return self._frame(recipe, index, _Way(claim))[region]
         return self._read(recipe, index, region, claim)
 
     def values(
@@ -127,7 +149,7 @@ class Frames:
             frame = self._cache.peek(key := ("frame", below.key, at))
             if frame is None:
                 return None
-            out[cell] = self._frame(recipe, index, claim, False, frame, {key: frame})
+            out[cell] = self._frame(recipe, index, _Way(claim, False, frame, {key: frame}))
         return out
 
     def block(
@@ -154,7 +176,7 @@ class Frames:
                 index = tuple(taken[i] for taken, i in zip(positions, cell, strict=True))
                 frame = below[(*cell, ...)]
                 made: dict[Any, NDArray[Any]] | None = {} if recipe.is_mixed or keep else None
-                out[cell] = self._frame(recipe, index, claim, False, frame, made)[region]
+                out[cell] = self._frame(recipe, index, _Way(claim, False, frame, made))[region]
                 if keep and made is not None:
                     self._keep_below(recipe, index, frame, made)
             return out
@@ -174,33 +196,21 @@ class Frames:
         claim.add("read", perf_counter() - begin)
         return frame
 
-    def _frame(
-        self,
-        recipe: Recipe,
-        index: Index,
-        claim: Ticket,
-        keep: bool = True,
-        below: NDArray[Any] | None = None,
-        made: dict[Any, NDArray[Any]] | None = None,
-    ) -> NDArray[Any]:
-        """Return one whole frame; the frames of the chain are remembered too, for people toggle between them.
-
-        `below` is the root's frame where it has been read already, `made` holds what is not remembered for as long
-        as one position of several chains takes.
-        """
+    def _frame(self, recipe: Recipe, index: Index, way: _Way) -> NDArray[Any]:
+        """Return one whole frame; the frames of the chain are remembered too, for people toggle between them."""
         recipe, index = recipe.computed(index)
         if recipe.parent is None:
-            return self._read(recipe, index, (), claim) if below is None else below
-        key = ("frame", recipe.key, index)
+            return self._read(recipe, index, (), way.claim) if way.below is None else way.below
+        key, made = ("frame", recipe.key, index), way.made
         if recipe.is_whole:
             return self._cache.get(key, lambda: self._stored(recipe))
-        if keep:
-            return self._get(key, lambda: self._apply(recipe, index, claim, keep, below, made), claim)
+        if way.keep:
+            return self._get(key, lambda: self._apply(recipe, index, way), way.claim)
         held: NDArray[Any] | None = self._cache.peek(key)
         if held is None and made is not None:
             held = made.get(key)
         if held is None:
-            held = self._apply(recipe, index, claim, keep, below, made)
+            held = self._apply(recipe, index, way)
             if made is not None:
                 made[key] = held
         return held
@@ -211,17 +221,16 @@ class Frames:
             raise Busy("What was stored of this is gone. Ask again: it is computed anew.")
         return frame
 
-    def _inputs(
-        self, recipe: Recipe, index: Index, claim: Ticket, keep: bool, made: dict[Any, NDArray[Any]] | None
-    ) -> dict[str, NDArray[Any]]:
+    def _inputs(self, recipe: Recipe, index: Index, way: _Way) -> dict[str, NDArray[Any]]:
         """Return the frames of the nodes that parameters name: at the same position, or the one they have."""
-        found = {}
-        for name, node in recipe.inputs.items():
-            if node.navigation_dimension:
-                found[name] = self._frame(node, index, claim, keep, None, made)
-            else:  # for all positions, so it is remembered
-                found[name] = self._frame(node, (), claim)
-        return found
+        # What is of no position serves all of them, so it is remembered.
+        here, everywhere = _Way(way.claim, way.keep, None, way.made), _Way(way.claim)
+        return {
+            name: self._frame(node, index, here)
+            if node.navigation_dimension
+            else self._frame(node, (), everywhere)
+            for name, node in recipe.inputs.items()
+        }
 
     def _get(self, key: tuple[Any, ...], compute: Callable[[], NDArray[Any]], claim: Ticket) -> NDArray[Any]:
         while True:
@@ -230,24 +239,16 @@ class Frames:
             except Abandoned:
                 claim.check()  # else it was computed for others, who have gone
 
-    def _apply(
-        self,
-        recipe: Recipe,
-        index: Index,
-        claim: Ticket,
-        keep: bool,
-        below: NDArray[Any] | None,
-        made: dict[Any, NDArray[Any]] | None,
-    ) -> NDArray[Any]:
+    def _apply(self, recipe: Recipe, index: Index, way: _Way) -> NDArray[Any]:
         if recipe.parent is None or recipe.operation is None:
             raise InvalidSlice("A root has nothing to apply.")
         if recipe.operation.holds_lock and not recipe.inputs and self._processes.ready():
-            done = self._trip(recipe, index, claim, keep, below, made)
+            done = self._trip(recipe, index, way)
             if done is not None:
                 return done
-        frame = self._frame(recipe.parent, index, claim, keep, below, made)
-        inputs = self._inputs(recipe, index, claim, keep, made) if recipe.inputs else {}
-        claim.check()
+        frame = self._frame(recipe.parent, index, way)
+        inputs = self._inputs(recipe, index, way) if recipe.inputs else {}
+        way.claim.check()
         begin = perf_counter()
         try:
             result = np.asarray(recipe.function(frame, **inputs))
@@ -256,18 +257,10 @@ class Frames:
         except Exception as error:
             raise _failed(recipe.operation.name, index, error) from error
         result = cast(result, recipe.info, recipe.operation.name)
-        claim.add("compute", perf_counter() - begin)
+        way.claim.add("compute", perf_counter() - begin)
         return result
 
-    def _trip(
-        self,
-        recipe: Recipe,
-        index: Index,
-        claim: Ticket,
-        keep: bool,
-        below: NDArray[Any] | None,
-        made: dict[Any, NDArray[Any]] | None,
-    ) -> NDArray[Any] | None:
+    def _trip(self, recipe: Recipe, index: Index, way: _Way) -> NDArray[Any] | None:
         """Return a frame from another process, where all steps that hold the lock are done in one go.
 
         None where all processes are busy after all, or cannot do it.
@@ -284,15 +277,15 @@ class Frames:
             steps, parent = [parent, *steps], parent.parent
         if parent is None:
             raise InvalidSlice("A root has nothing to apply.")
-        frame = self._frame(parent, index, claim, keep, below, made)
-        claim.check()
-        back = [keep and step.info.frame_bytes <= _CHEAP_BYTES for step in steps[:-1]]
+        frame = self._frame(parent, index, way)
+        way.claim.check()
+        back = [way.keep and step.info.frame_bytes <= _CHEAP_BYTES for step in steps[:-1]]
         begin = perf_counter()
         try:
-            frames = self._processes.run(steps, frame, [*back, True], claim)
+            frames = self._processes.run(steps, frame, [*back, True], way.claim)
         except StepError as error:
             raise _failed(error.step, index, error) from None
-        claim.add("compute", perf_counter() - begin)
+        way.claim.add("compute", perf_counter() - begin)
         if frames is None:
             return None
         for step, between in zip(steps[:-1], frames, strict=False):
