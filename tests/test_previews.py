@@ -247,6 +247,25 @@ class TestOtherProcesses:
             ]
 
 
+    def test_who_ends_it_while_it_is_about_to_write_is_heard(self, kept, tmp_path, monkeypatch):
+        catalog, held = kept
+        ended, waited = held._ended, []
+
+        def wait(seconds):
+            if waited:
+                return type(ended).wait(ended, seconds)
+            waited.append(seconds)
+            ended.set()  # as `close` does, just after this has looked
+            held._due.set()
+            return False
+
+        monkeypatch.setattr(ended, "wait", wait)
+        preview = held.derive(catalog.tree(PLACE), "root", STEP)
+        held.keep(preview)
+        until(lambda: not held._thread.is_alive())
+        assert [row.key for row in stored(tmp_path)] == [preview.key]
+
+
 class TestWithoutADatabase:
     def test_a_process_knows_its_own(self, kept, tmp_path, monkeypatch):
         catalog, held = kept

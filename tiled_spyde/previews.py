@@ -175,8 +175,8 @@ class Previews:
         ending = False
         while not ending:
             self._due.wait()
+            self._due.clear()  # first: whoever ends this from here on is heard in the next turn
             ending = self._ended.wait(_TOGETHER)
-            self._due.clear()
             try:
                 self._write()
                 self._told = ""
