@@ -158,7 +158,21 @@ def test_what_no_longer_fits_says_why_and_comes_back(served):
         entry = served.get(f"/api/v1/metadata/{TREE}/{name}").json()["data"]["attributes"]
         assert entry["structure_family"] == "container"
         assert [spec["name"] for spec in entry["specs"]] == ["SignalNode"]
-        assert data(served, name).status_code == 404
+        for address in (
+            f"api/v1/array/full/{TREE}/{name}?slice=1,2",
+            f"api/v1/array/full/{TREE}/{name}?format=text/csv",
+            f"api/v1/array/block/{TREE}/{name}?block=1,2,0,0",
+            f"zarr/v2/{TREE}/{name}/1.2.0.0",
+            f"zarr/v3/{TREE}/{name}/c/1/2/0/0",
+            f"zarr/v3/{TREE}/{name}.zarr/0/c/1/2/0/0",
+        ):
+            refused = served.get(f"/{address}")
+            assert refused.status_code == 422, address
+            assert failed["failure"] in refused.json()["detail"]
+        for nothing in (f"array/full/{TREE}/{name}/x", f"metadata/{TREE}/{name}/x"):
+            assert served.get(f"/api/v1/{nothing}").status_code == 404
+        assert served.get(f"/zarr/v2/{TREE}/{name}/.zarray").status_code == 404
+        assert served.get(f"/zarr/v2/{TREE}/{name}/.zgroup").status_code == 200
         pinned = f"/api/v1/metadata/{TREE}/{name}@{then['key']}"
         assert served.get(pinned).status_code == 410
     # A failed one can be renamed, but mended only from above.

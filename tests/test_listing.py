@@ -167,7 +167,7 @@ def test_a_node_that_no_longer_fits_says_why_and_the_others_follow(tmp_path):
         expected = (encoded((3, 4, 12, 10)) + 1)[1, 2]
         np.testing.assert_array_equal(np.frombuffer(answer.content, "<u2").reshape(12, 10), expected)
         for address in (f"/api/v1/array/full/{tree}/cropped", f"/zarr/v3/{tree}/cropped/c/0/0/0/0"):
-            assert service.get(address).status_code == 404
+            assert service.get(address).status_code == 422
 
 
 def test_what_is_made_is_there_after_a_restart(tmp_path, folder):

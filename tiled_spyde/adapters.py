@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 # What `array/full` says it expects: tiled compares it after reading, we before.
 EXPECTED_SHAPE: ContextVar[tuple[int, ...] | None] = ContextVar("EXPECTED_SHAPE", default=None)
 
+# Whether an array is asked for: a node that is failed has none, and says why.
+ARRAY_ASKED: ContextVar[bool] = ContextVar("ARRAY_ASKED", default=False)
+
 RETRY_AFTER = "5"
 
 # tiled's zarr routes cap a chunk at 10 000 along an axis.

@@ -18,7 +18,7 @@ from starlette.datastructures import Headers, MutableHeaders
 
 from tiled_spyde import headers as http
 from tiled_spyde import metrics
-from tiled_spyde.adapters import EXPECTED_SHAPE, RETRY_AFTER
+from tiled_spyde.adapters import ARRAY_ASKED, EXPECTED_SHAPE, RETRY_AFTER
 from tiled_spyde.callers import BODILESS, STREAM, Watched, credentials, stream, ticket_of
 from tiled_spyde.codecs import SERIALIZED
 from tiled_spyde.errors import Computing, status_of
@@ -48,6 +48,7 @@ _OWN_ROUTES = "/custom"
 _DATA = ("/api/", "/zarr/", f"{_OWN_ROUTES}/")
 # Where frames are read and computed: what nobody waits for any more is dropped.
 _FRAMES = ("/api/v1/array/", "/api/v1/ragged/", "/api/v1/derive/", "/zarr/")
+_ARRAYS = "/api/v1/array/"
 _CHAINS = "/api/v1/derive/"
 _ZARR = re.compile(r"/zarr/v[23](?=/|$)")
 _PINNED_DATA = re.compile(r"/api/v1/array/(?:full|block)/.*@[^/]+")
@@ -78,6 +79,7 @@ class Guard:
             await _answer_preflight(finished, asked, self.origins)
         else:
             EXPECTED_SHAPE.set(_expected_shape(scope))
+            ARRAY_ASKED.set(path_of(scope).startswith(_ARRAYS))
             SERIALIZED.set(finished.described)
             await self._claimed(scope, receive, finished)
 

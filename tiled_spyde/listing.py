@@ -1,4 +1,4 @@
-"""Containers as tiled sees them: folders, files and trees, listed and searched without opening a file.
+"""A container as tiled sees it: what stands in it is listed, searched and sorted before any of it is made.
 
 Everything here runs on the event loop, so it only looks into snapshots in memory.
 """
@@ -6,7 +6,7 @@ Everything here runs on the event loop, so it only looks into snapshots in memor
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from fastapi import HTTPException
 from tiled.adapters.container import ContainerAdapter
@@ -15,25 +15,16 @@ from tiled.queries import QueryValueError
 from tiled.structures.container import ContainerStructure
 from tiled.structures.core import Spec
 
-from tiled_spyde.adapters import NodeAdapter, attributes, http_error
-from tiled_spyde.cache import once
-from tiled_spyde.cards import file_card, info_card, tree_card
-from tiled_spyde.catalog import Folder, SourceFile
+from tiled_spyde.adapters import http_error
 from tiled_spyde.errors import NotFound, SpydeError
-from tiled_spyde.node import NAVIGATOR, PREVIEW, ROOT
+from tiled_spyde.node import PREVIEW
 from tiled_spyde.rights import Person, ReadableBy, Rights
-from tiled_spyde.search import Entries, Entry, matching, ordered, text_of
+from tiled_spyde.search import Entries, Entry, matching, ordered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from tiled.server.schemas import SortingItem
-
-    from tiled_spyde.evaluate import Evaluator
-    from tiled_spyde.previews import Previews
-    from tiled_spyde.sources import Signal
-    from tiled_spyde.tree import SignalTree
-
 
 _EMPTY = ContainerStructure(keys=[])
 # Each looks at every entry, and everyone waits for it.
@@ -209,192 +200,3 @@ class Listing(ContainerAdapter[Any]):
     ) -> Iterator[tuple[str, Any]]:
         for name in self._names(start, stop, direction):
             yield name, self[name]
-
-
-def top_listing(
-    folder: Callable[[], Folder],
-    evaluator: Evaluator,
-    describe: Callable[[], dict[str, Any]],
-    rights: Rights | None = None,
-    previews: Previews | None = None,
-) -> Listing:
-    """Container of all that is served, which shows what there is at any moment.
-
-    Parameters
-    ----------
-    folder : callable
-        Gives the current snapshot.
-    evaluator : Evaluator
-    describe : callable
-        Gives what is said of the whole.
-    rights : Rights or None
-        Readers and editors of the served folders; None where the credential alone counts.
-    previews : Previews, optional
-        What has a pinned address without being a node.
-    """
-    return _folder(folder, _Serving(evaluator, rights, previews), rights, describe)
-
-
-class _Serving(NamedTuple):
-    """What every node needs to know: who computes it, the rights of all that is served, what is shown beside it."""
-
-    evaluator: Evaluator
-    rights: Rights | None
-    previews: Previews | None
-
-    def rights_of(self, others: frozenset[tuple[str, ...]], inherited: Rights | None) -> Rights | None:
-        """Return the rights of a node: its folder's, and those of all trees that enter it."""
-        if self.rights is None or inherited is None or not others:
-            return inherited
-        return inherited.entered_by(self.rights.at(address) for address in sorted(others))
-
-
-def _folder(
-    folder: Callable[[], Folder],
-    serving: _Serving,
-    rights: Rights | None,
-    describe: Callable[[], dict[str, Any]] = dict,
-) -> Listing:
-    def adapt(path: str) -> Any:
-        # A deep search names what it finds by paths.
-        name, _, rest = path.partition("/")
-        found = folder().entries.get(name)
-        if found is None:
-            raise NotFound(path)
-        inherited = rights and rights.of(name)
-        below = (
-            _folder(lambda: found, serving, inherited)
-            if isinstance(found, Folder)
-            else _file(found, serving, inherited)
-        )
-        return below[rest] if rest else below
-
-    return Listing(
-        lambda: _entries(folder()),
-        adapt,
-        metadata=describe,
-        rights=rights,
-        below=lambda: Listing(lambda: _trees_below(folder()), adapt, rights=rights),
-    )
-
-
-def _file(file: SourceFile, serving: _Serving, rights: Rights | None) -> Listing:
-    def adapt(name: str) -> Any:
-        if name not in file.trees:
-            raise NotFound(name)
-        return _tree(file, name, serving, rights)
-
-    entry = _file_entry(file)
-    return Listing(
-        lambda: Entries(file.signals, lambda name: _trees(file)[name]),
-        adapt,
-        metadata=lambda: dict(entry.card),
-        specs=entry.specs,
-        rights=rights,
-    )
-
-
-def _tree(file: SourceFile, name: str, serving: _Serving, rights: Rights | None) -> Listing:
-    """Container of a tree's nodes; ``name@key`` is a pinned address."""
-    tree = file.trees[name]
-
-    def adapt(address: str) -> Any:
-        node, _, key = address.partition("@")
-        if node == PREVIEW and serving.previews:
-            if key.endswith(".zarr"):  # the image of a preview, and none itself
-                raise NotFound(address)
-            preview = serving.previews.get(tree, key)
-            above, own = (
-                tree.showing(preview.node, preview.recipe),
-                serving.rights_of(preview.entering, rights),
-            )
-            return NodeAdapter(above, PREVIEW, serving.evaluator, own)
-        if key or node not in tree.nodes:
-            tree.recipe(address)
-        return node_entry(tree, node, serving.evaluator, rights_of(node))
-
-    def rights_of(node: str) -> Rights | None:
-        node, _, _ = node.partition("@")
-        return serving.rights_of(tree.entering(node), rights) if node in tree.nodes else rights
-
-    shown = {
-        **_trees(file)[name].card,
-        **info_card(tree.recipe(ROOT).info),
-        "calibration_error": tree.calibration_error,
-        "navigator": NAVIGATOR if NAVIGATOR in tree.nodes else None,
-    }
-    return Listing(
-        lambda: _nodes(tree),
-        adapt,
-        metadata=lambda: shown,
-        specs=["SignalTree"],
-        rights=rights,
-        rights_of=rights_of if tree.is_mixed and serving.rights is not None else None,
-    )
-
-
-def _entries(folder: Folder) -> Mapping[str, Entry]:
-    def make(name: str) -> Entry:
-        entry = folder.entries[name]
-        return Entry(name, {}) if isinstance(entry, Folder) else _file_entry(entry)._replace(name=name)
-
-    return Entries(folder.entries, make)
-
-
-@once
-def _trees_below(folder: Folder) -> dict[str, Entry]:
-    found: dict[str, Entry] = {}
-    for name, entry in folder.entries.items():
-        below = _trees_below(entry) if isinstance(entry, Folder) else _trees(entry)
-        for path, tree in below.items():
-            found[f"{name}/{path}"] = tree._replace(name=f"{name}/{path}")
-    return found
-
-
-@once
-def _file_entry(file: SourceFile) -> Entry:
-    card = file_card(file.source)
-    spec = "UnreadableFile" if file.error else "SignalFile"
-    return Entry("", card, frozenset({spec}), text=text_of(card))
-
-
-@once
-def _trees(file: SourceFile) -> dict[str, Entry]:
-    return {signal.name: _tree_entry(file, signal) for signal in file.source.signals}
-
-
-def _tree_entry(file: SourceFile, signal: Signal) -> Entry:
-    nodes = file.made(signal.name)
-    card = tree_card(file.source, signal, nodes)
-    # Of all nodes, also where the card has only the first names.
-    text = f"{text_of(card)} {text_of([node.name for node in nodes])}"
-    return Entry(signal.name, card, frozenset({"SignalTree"}), text=text)
-
-
-def node_entry(
-    tree: SignalTree, name: str, evaluator: Evaluator, rights: Rights | None = None
-) -> NodeAdapter | Listing:
-    """Return a node; one that is failed is an empty container which says why, so that it is seen and can be mended."""
-    if tree.failure(name) is None:
-        return NodeAdapter(tree, name, evaluator, rights)
-    return Listing(
-        dict, NotFound, metadata=lambda: attributes(tree, name), specs=["SignalNode"], rights=rights
-    )
-
-
-def remember_trees(folder: Folder) -> None:
-    """Put together what a search over `folder` looks at, so that the first one need not wait for it."""
-    _trees_below(folder)
-
-
-@once
-def _nodes(tree: SignalTree) -> dict[str, Entry]:
-    return {
-        name: Entry(
-            name,
-            {"operation": node.operation or None, "parent": tree.parent_name(name)},
-            frozenset({"SignalNode"}),
-            "array",
-        )
-        for name, node in tree.nodes.items()
-    }

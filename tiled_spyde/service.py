@@ -20,7 +20,8 @@ from tiled_spyde.following import Following
 from tiled_spyde.index import Index
 from tiled_spyde.jobs import Jobs, JobStreams
 from tiled_spyde.lane import LaneSettings
-from tiled_spyde.listing import Listing, remember_trees, top_listing
+from tiled_spyde.containers import remember_trees, top_listing
+from tiled_spyde.listing import Listing
 from tiled_spyde.marks import Turn
 from tiled_spyde.previews import Previews
 from tiled_spyde.routes import routes

@@ -28,6 +28,7 @@ from tiled.utils import ensure_awaitable
 from tiled_spyde import codecs
 from tiled_spyde.adapters import NodeAdapter, http_error, refuse_unexpected
 from tiled_spyde.bodies import Bodies, Body, padded
+from tiled_spyde.containers import FailedNode
 from tiled_spyde.errors import SpydeError
 from tiled_spyde.headers import IMMUTABLE, REVALIDATED, matches
 from tiled_spyde.routes.asking import (
@@ -125,6 +126,9 @@ def zarr_routes(bodies: Bodies) -> APIRouter:
         wanted = ["read:data" if asks_for_data else "read:metadata"]
         try:
             entry = await require("/".join(address.node), wanted)
+            if asks_for_data and isinstance(entry, FailedNode):
+                # Of a chunk that is not there, clients make zeros.
+                entry.refuse()
             if entry.structure_family == StructureFamily.container:
                 # A tree of thousands of nodes names their dimensions first.
                 shown, key = await run_sync(_below_container, entry, address)

@@ -14,8 +14,8 @@ from pydantic import Field
 from tiled.server.utils import get_base_url
 
 from tiled_spyde.adapters import http_error
+from tiled_spyde.containers import node_entry
 from tiled_spyde.errors import NotFound, Outdated, SpydeError
-from tiled_spyde.listing import node_entry
 from tiled_spyde.named import address_of
 from tiled_spyde.operations.base import Strict
 from tiled_spyde.routes.asking import Principal, body_of, entry_with, name_of, readable
