@@ -210,6 +210,15 @@ class TestOthers:
                 change((*PATH, "a"), if_match=f'"{node.version}"')
             assert refused.value.tree.nodes["a"].description == "ada's"
 
+    def test_parameters_are_of_the_operation_that_others_have_chosen(self, tmp_path, data_folder, served):
+        served.add_node(PATH, **sigma(1), name="a")
+        other = catalog(tmp_path, data_folder)
+        other.change_node((*PATH, "a"), operation="bin", parameters={"x": 2})
+        done = served.change_node((*PATH, "a"), parameters={"x": 4})
+        assert (done.tree.nodes["a"].operation, done.tree.nodes["a"].values()["x"]) == ("bin", 4)
+        with pytest.raises(InvalidOperation, match="bin: sigma"):
+            served.change_node((*PATH, "a"), parameters={"sigma": 2.0})
+
     def test_who_is_kept_in_characters_that_any_database_takes(self, tmp_path, data_folder, served):
         served.add_node(PATH, **sigma(1), name="a", by="Ada\0\udcff")
         served.change_node((*PATH, "a"), description="x\0\udcff", by="Ben\0")

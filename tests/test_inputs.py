@@ -240,7 +240,7 @@ class TestTree:
         with pytest.raises(Gone):
             catalog.tree(HERE).recipe(f"{node.name}@{before.key}")
         catalog.update({path: None})
-        with pytest.raises(InvalidOperation, match="the node that it names is not there"):
+        with pytest.raises(InvalidOperation, match=r"'b\.hspy' is not there any more"):
             catalog.tree(HERE).recipe("gaussian_filter")
         shutil.copyfile(scans / "scan4d.hspy", path)
         catalog.update({path: Source.at(path)})

@@ -153,16 +153,16 @@ class Catalog:
         Unavailable, StorageFull
             The database cannot take it just now.
         """
-        step, by = self.kept(path, build(operation, parameters)), changes.person(by)
+        built, kept, by = build(operation, parameters), partial(self.kept, path), changes.person(by)
         # What cannot be, or is there already, needs no database.
-        tree = self.tree(path)
+        tree, step = self.tree(path), kept(built)
         if (same := tree.find(parent, step, name)) is not None:
             return same, False
         tree.grown(name, parent, step, by)
-        done = self._ledger.change(path, changes.making(name, parent, step, by, once), by)
+        done = self._ledger.change(path, changes.making(name, parent, built, kept, by, once), by)
         if done.changed:
             return done.tree.nodes[done.changed[0]], True
-        found = done.tree.find(parent, step, name)
+        found = done.tree.find(parent, kept(built), name)
         assert found is not None  # noqa: S101 - or it would have been made
         return found, False
 
@@ -218,11 +218,9 @@ class Catalog:
             The database cannot take it just now.
         """
         tree, node = path[:-1], path[-1] if path else ""
-        if node not in self.tree(tree).nodes:
-            self.refresh()  # another process may just have made it
-        step = changes.step_of(self.tree(tree), node, operation, parameters, partial(self.kept, tree))
-        wanted = changes.Wanted(name, description, step)
-        return self._ledger.change(tree, changes.changing(node, wanted, if_match), changes.person(by))
+        wanted = changes.Wanted(name, description, operation, parameters)
+        change = changes.changing(node, wanted, if_match, partial(self.kept, tree))
+        return self._ledger.change(tree, change, changes.person(by))
 
     def delete_node(
         self, path: Address, *, recursive: bool = False, if_match: str | None = None, by: str | None = None
@@ -266,7 +264,7 @@ class Catalog:
         return self._ledger.history(path, limit)
 
     def kept(self, path: Address, operation: Operation, now: SignalTree | None = None) -> Operation:
-        """Return `operation`, for the tree at `path`, with the nodes that it names by their ids; see `named.kept`.
+        """Return `operation`, for the tree at `path`, with the nodes that it names as kept ones do; see `named.kept`.
 
         `now` is that tree, where it is only about to be shown.
         """
@@ -274,7 +272,7 @@ class Catalog:
         def tree(at: Address) -> SignalTree:
             return now if now is not None and at == path else self.tree(at)
 
-        return named.kept(operation, path, tree, self._ledger.tree_id)
+        return named.kept(operation, path, tree, self._memory.called)
 
     def update(self, sources: Mapping[Path, Source | None]) -> None:
         """Take over what the index found; None where a file is gone.

@@ -7,7 +7,7 @@ from hashlib import blake2b
 from types import EllipsisType
 from typing import TYPE_CHECKING, Any
 
-from tiled_spyde.errors import Conflict, Gone, InvalidOperation, NameTaken, NotFound, Outdated, SpydeError
+from tiled_spyde.errors import Conflict, Gone, InvalidOperation, NameTaken, NotFound, Outdated
 from tiled_spyde.headers import still_holds
 from tiled_spyde.labels import plain_text
 from tiled_spyde.named import is_circular
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     Last = Callable[[str], Past | None]
     # From a tree, what is written of it, and what was done last: what is done now, and what differs after it.
     Change = Callable[[SignalTree, StoredTree, Last], tuple[str, list[Difference]]]
+    # From an operation to the same with the nodes that it names by their ids.
+    Kept = Callable[[Operation], Operation]
     # From the ids of a tree and of a node in it, how to say which nodes of other trees are made from that.
     Elsewhere = Callable[[str, str], list[str]]
 
@@ -64,26 +66,29 @@ class Wanted:
     name : str or None
     description : str, None or ...
         ``...`` leaves it as it is.
-    step : Operation, SpydeError or None
-        With the nodes that it names by their ids; or why it cannot be.
+    operation : str or None
+    parameters : mapping or None
+        All of them; None takes the defaults of another operation.
     """
 
     name: str | None = None
     description: str | EllipsisType | None = ...
-    step: Operation | SpydeError | None = None
+    operation: str | None = None
+    parameters: Mapping[str, Any] | None = None
 
-    def of(self, tree: SignalTree, name: str, node: Node) -> Node:
+    def of(self, tree: SignalTree, name: str, node: Node, kept: Kept) -> Node:
         """Return `node`, shown as `name`, as it is wanted.
 
         Raises
         ------
-        NameTaken, InvalidOperation, TooLarge
+        NotFound, NameTaken, InvalidOperation, TooLarge
         """
-        if isinstance(self.step, SpydeError):
-            raise self.step
-        if self.step is not None and _step_of(self.step) != (node.operation, node.parameters):
-            fitting = tree.fitting(name, self.step)
-            node = replace(node, operation=fitting.name, parameters=as_text(fitting))
+        if self.parameters is not None or self.operation not in (None, node.operation):
+            operation = node.operation if self.operation is None else self.operation
+            step = kept(build(operation, self.parameters or {}))
+            if (step.name, as_text(step)) != (node.operation, node.parameters):
+                fitting = tree.fitting(name, step)
+                node = replace(node, operation=fitting.name, parameters=as_text(fitting))
         if not isinstance(self.description, EllipsisType):
             node = replace(node, description=_checked(self.description))
         if self.name is not None and self.name != name:
@@ -92,38 +97,30 @@ class Wanted:
         return node
 
 
-def step_of(
-    tree: SignalTree,
-    name: str,
-    operation: str | None,
-    parameters: Mapping[str, Any] | None,
-    kept: Callable[[Operation], Operation],
-) -> Operation | SpydeError | None:
-    """Return what the node `name` is wanted to do; None for what it does, an error where that cannot be."""
-    now = tree.nodes[name].operation if name in tree.nodes else ""
-    if not now or (parameters is None and operation in (None, now)):
-        return None
-    try:
-        return kept(build(now if operation is None else operation, parameters or {}))
-    except SpydeError as error:
-        return error
-
-
 def person(by: str | None) -> str | None:
     """Return a name in characters that any database takes."""
     return by and plain_text(by).replace("\0", "?")
 
 
-def making(name: str | None, parent: str, step: Operation, by: str | None, once: str | None = None) -> Change:
+def making(
+    name: str | None, parent: str, operation: Operation, kept: Kept, by: str | None, once: str | None = None
+) -> Change:
     """Make a node; nothing is to be done where the same is there.
 
     Parameters
     ----------
+    name, parent, operation
+        As of `SignalTree.grown`, with nodes as people name them.
+    kept : callable
+        Gives the operation as it is kept.
+    by : str or None
+        Who makes it.
     once : str, optional
         What tells it from all nodes that are made in a tree a single time, whatever people do with it then.
     """
 
     def change(tree: SignalTree, stored: StoredTree, last: Last) -> tuple[str, list[Difference]]:
+        step = kept(operation)
         if tree.find(parent, step, name) is not None:
             return "made", []
         _, node = tree.grown(name, parent, step, by)
@@ -137,13 +134,13 @@ def making(name: str | None, parent: str, step: Operation, by: str | None, once:
     return change
 
 
-def changing(name: str, wanted: Wanted, if_match: str | None) -> Change:
+def changing(name: str, wanted: Wanted, if_match: str | None, kept: Kept) -> Change:
     """Rename, describe or re-point the node `name`, if it is one that `if_match` means."""
 
     def change(tree: SignalTree, stored: StoredTree, last: Last) -> tuple[str, list[Difference]]:
         before = _own(tree, stored, name)
         _refuse_outdated(tree, name, if_match, last)
-        after = wanted.of(tree, name, before)
+        after = wanted.of(tree, name, before, kept)
         what = "renamed" if replace(after, name=before.name) == before else "changed"
         return what, [] if after == before else [(before, after)]
 
@@ -280,10 +277,6 @@ def _refuse_circles(tree: SignalTree, there: Mapping[str, Node], differences: Se
 def _said(names: Sequence[str]) -> str:
     some = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
     return f"{some} {'is' if len(names) == 1 else 'are'}"
-
-
-def _step_of(step: Operation) -> tuple[str, str]:
-    return step.name, as_text(step)
 
 
 def _told(done: Past | None) -> str:

@@ -5,15 +5,48 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from tiled_spyde.errors import InvalidOperation
 from tiled_spyde.named import named_in
+from tiled_spyde.node import NAVIGATOR, ROOT, Node, by_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Set
     from pathlib import Path
 
     from tiled_spyde.records import StoredTree
-    from tiled_spyde.snapshot import SourceFile
-    from tiled_spyde.tree import SignalTree
+    from tiled_spyde.snapshot import Address, SourceFile
+    from tiled_spyde.tree import Others, SignalTree
+
+
+class MissingTree:
+    """A tree whose file is gone, or has its signal no more: what is made from its nodes is failed, and says so.
+
+    Parameters
+    ----------
+    stored : StoredTree
+    address : tuple of str
+        Where it was served.
+    others : callable
+        As of `SignalTree`.
+    """
+
+    def __init__(self, stored: StoredTree, address: Address, others: Others) -> None:
+        self.address = address
+        self.nodes = by_name([Node(ROOT, ROOT), Node(NAVIGATOR, NAVIGATOR, ROOT)], stored.nodes)
+        self.others = others
+        self._by_id = {node.id: node for node in self.nodes.values()}
+        self._gone = InvalidOperation(
+            f"{stored.path.name!r} is not there any more, or has no {stored.signal!r}. Put it back, or name "
+            "another node."
+        )
+
+    def by_id(self, id_: str) -> Node | None:
+        """Node that has this id."""
+        return self._by_id.get(id_)
+
+    def resolve(self, node: Node, depth: int = 0) -> InvalidOperation:
+        """Return why no node of it can be read."""
+        return self._gone
 
 
 class KeptTrees(Mapping["Path", "Mapping[str, StoredTree]"]):
@@ -62,6 +95,11 @@ class KeptTrees(Mapping["Path", "Mapping[str, StoredTree]"]):
         path, signal = self._places.get(id_, (None, ""))
         file = files.get(path) if path else None
         return file.trees.get(signal) if file else None
+
+    def written(self, id_: str) -> StoredTree | None:
+        """Return what is written of the tree with an id."""
+        path, signal = self._places.get(id_, (None, ""))
+        return self._by_path[path][signal] if path else None
 
     def naming(self, tree: str, node: str) -> list[tuple[Path, str, str]]:
         """Return the nodes of other trees with a parameter that names a node, by ids: file, signal and name of each."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from tiled_spyde import records
 from tiled_spyde.changes import Changed
 from tiled_spyde.errors import NotFound, Unavailable
+from tiled_spyde.named import with_ids
 from tiled_spyde.records import Past, Remembered, StoredTree
 
 if TYPE_CHECKING:
@@ -96,44 +97,24 @@ class Ledger:
                 number = self.begin(connection)
                 tree, stored = memory.tree(path), self._stored(path)
                 what, found = change(tree, stored, partial(_last, connection, stored.id))
-                differences = [_numbered(difference, number) for difference in found]
-                if not differences:
+                if not found:
                     return Changed(tree, (), (), number)
-                records.write_tree(connection, number, stored, new=not memory.knows(stored))
+                # Other trees that are named for the first time get their ids with this change, or not at all.
+                named: dict[Address, StoredTree] = {path: stored}
+                differences = [self._to_write(difference, number, named) for difference in found]
+                for one in named.values():
+                    records.write_tree(connection, number, one, new=not memory.knows(one))
                 records.write_differences(connection, number, stored.id, differences, what, by)
-            stored = _after(stored, differences)
-            before, tree = tree, _grown(tree, stored, differences)
+            named[path] = stored = _after(stored, differences)
             memory.seen = (self._database.place, number)
-            memory.show_tree(path, stored, tree)
+            before, tree = tree, _grown(tree, stored, differences)
+            memory.show_tree(path, tree, list(named.values()))
         return Changed(
             tree,
             tuple(tree.name_of(now.id) for _, now in differences if now),
             tuple(before.name_of(was.id) for was, now in differences if was and not now),
             number,
         )
-
-    def tree_id(self, path: Address) -> str:
-        """Return the id of the tree at `path`; it gets one now where nobody has made nodes in it.
-
-        Raises
-        ------
-        NotFound
-            There is no such tree.
-        Unavailable, StorageFull
-            The database cannot take it just now.
-        """
-        memory = self._memory
-        with self.alone():
-            if not memory.knows(stored := self._stored(path)):
-                with self._database.writing() as connection:
-                    number = self.begin(connection)
-                    if is_new := not memory.knows(stored := self._stored(path)):
-                        records.write_tree(connection, number, stored, new=True)
-                memory.seen = (self._database.place, number)
-                if is_new:
-                    memory.stored.keep([stored])
-                    memory.show({stored.path: memory.file_of(stored.path, memory.remembered(stored.path))})
-        return stored.id
 
     def past(self, path: Address, change: int) -> list[Past]:
         """Return what the change of that number did to each node of the tree at `path`.
@@ -168,20 +149,29 @@ class Ledger:
         with self._database.reading() as connection:
             return records.past_of(connection, self._stored(at).id, node=node, limit=limit)
 
+    def _to_write(self, difference: Difference, number: int, named: dict[Address, StoredTree]) -> Difference:
+        """Return a difference whose node knows which change it is from, and other trees by their ids.
+
+        To `named` comes what is written of those that were named by their addresses.
+        """
+        before, after = difference
+        if after is None:
+            return difference
+
+        def id_of(path: Address) -> str:
+            if path not in named:
+                named[path] = self._stored(path)
+            return named[path].id
+
+        parameters = with_ids(after.parameters, id_of)
+        return before, replace(after, version=number, made=after.made or number, parameters=parameters)
+
     def _stored(self, path: Address) -> StoredTree:
         """Return what is written of the tree at `path`, or what will be when its first node is made."""
         file = self._memory.file(path)
         source = file.remembered
         before = file.stored.get(path[-1]) or StoredTree.of(source, path[-1])
         return replace(before, fingerprint=source.fingerprint)
-
-
-def _numbered(difference: Difference, number: int) -> Difference:
-    """Return a difference whose node knows which change it is from."""
-    before, after = difference
-    if after is None:
-        return difference
-    return before, replace(after, version=number, made=after.made or number)
 
 
 def _after(stored: StoredTree, differences: Sequence[Difference]) -> StoredTree:

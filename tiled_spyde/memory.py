@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 from tiled_spyde import records
 from tiled_spyde.errors import NotFound
-from tiled_spyde.kept import KeptTrees
+from tiled_spyde.kept import KeptTrees, MissingTree
 from tiled_spyde.snapshot import Folder, Place, SourceFile, changed
 
 if TYPE_CHECKING:
@@ -20,6 +19,9 @@ if TYPE_CHECKING:
     from tiled_spyde.snapshot import Address, Calibration, Served
     from tiled_spyde.sources import Source
     from tiled_spyde.tree import SignalTree
+
+
+_NOWHERE = ("(not served)",)
 
 
 class Memory:
@@ -93,6 +95,29 @@ class Memory:
             There is none.
         """
         return self.file(path).trees[path[-1]]
+
+    def called(self, path: Address) -> str:
+        """Return by what parameters name the tree at a path: its id, or its address where nobody has made anything.
+
+        Raises
+        ------
+        NotFound
+            There is no tree there.
+        """
+        stored = self.file(path).stored.get(path[-1])
+        return stored.id if stored else "/".join(path)
+
+    def other(self, called: str) -> SignalTree | MissingTree | None:
+        """Return the tree that parameters name so; one whose file is gone is there, but nothing can be read from it."""
+        if "/" in called:
+            file = self.entry((path := tuple(called.split("/")))[:-1])
+            return file.trees.get(path[-1]) if isinstance(file, SourceFile) else None
+        if (tree := self.stored.tree(self.files, called)) or not (gone := self.stored.written(called)):
+            return tree
+        place = self.served_at(gone.path)
+        # What stands nowhere, nobody may read: see `rights`.
+        address = (*place.address(gone.path), gone.signal) if place else _NOWHERE
+        return MissingTree(gone, address, self.other)
 
     def address(self, path: Address) -> tuple[Address, str | None]:
         """Return where the tree is that `path` means, and the id of the node in it; None for the tree itself.
@@ -176,9 +201,7 @@ class Memory:
         if remembered is None:
             return None
         place = self.served_at(path)
-        there = Place(
-            place.address(path) if place else (), partial(self.stored.tree, self.files), self._apart
-        )
+        there = Place(place.address(path) if place else (), self.other, self._apart)
         file = SourceFile(remembered, self.stored.get(path, {}), self._calibration, source, there)
         before = self.files.get(path)
         return file if before is None else file.sharing(before)
@@ -202,8 +225,10 @@ class Memory:
         for told in self.told:
             told()
 
-    def show_tree(self, path: Address, stored: StoredTree, tree: SignalTree) -> None:
-        """Show the tree at `path` as it is after a change of this process."""
+    def show_tree(self, path: Address, tree: SignalTree, written: Sequence[StoredTree]) -> None:
+        """Show the tree at `path` as it is after a change of this process, by which those `written` are others."""
         file = self.file(path)
-        self.stored.keep([stored])
-        self.show({file.remembered.path: file.with_tree(stored, tree)})
+        self.stored.keep(written)
+        others = {one.path: self.file_of(one.path, self.remembered(one.path)) for one in written}
+        here = file.remembered.path
+        self.show({**others, here: file.with_tree(self.stored[here], path[-1], tree)})

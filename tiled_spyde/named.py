@@ -1,7 +1,8 @@
 """Nodes that parameters name: by which words, in which tree, and what enters a node through them.
 
 A kept parameter names a node of the same tree as ``#node`` and one of another tree as ``#tree/node``, both by their
-ids, so it means the same when these get other names, or their file another place.
+ids, so it means the same when these get other names, or their file another place. A tree in which nobody has made
+anything has no id yet: what is not kept names it by its address, ``#folder/file/signal/node``.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ def kept(
     operation: Operation,
     here: Address,
     tree: Callable[[Address], Tree],
-    id_of: Callable[[Address], str],
+    called: Callable[[Address], str],
 ) -> Operation:
     """Return `operation`, which is made for the tree at `here`, with the nodes that it names by their ids.
 
@@ -83,8 +84,8 @@ def kept(
     ----------
     operation : Operation
     here : tuple of str
-    tree, id_of : callable
-        Give the tree at an address, and its id.
+    tree, called : callable
+        Give the tree at an address, and its id, or its address where it has none.
 
     Raises
     ------
@@ -100,13 +101,23 @@ def kept(
                 raise NotFound(f"There is no node {last[:100]!r} in {'/'.join(there)[:400]!r}.")
         except NotFound as error:
             raise NotFound(f"{operation.name}: {parameter}: {error}") from None
-        other = "" if tuple(there) == here else f"{id_of(tuple(there))}/"
+        other = "" if tuple(there) == here else f"{called(tuple(there))}/"
         found[parameter] = f"{_BY_ID}{other}{node.id}"
     return operation.naming(found)
 
 
+def with_ids(parameters: str, id_of: Callable[[Address], str]) -> str:
+    """Return parameters that are to be kept, with the ids of the trees that they name by their addresses."""
+    for ref in set(named_in(parameters).values()):
+        tree, _, node = ref.removeprefix(_BY_ID).rpartition("/")
+        if "/" in tree:
+            by_id = f"{_BY_ID}{id_of(tuple(tree.split('/')))}/{node}"
+            parameters = parameters.replace(json.dumps(ref), json.dumps(by_id))
+    return parameters
+
+
 def paths_of(tree: Tree, node: Node) -> dict[str, str | None]:
-    """Return the path of each node that a parameter of `node` names; None where that is not there now."""
+    """Return the path of each node that a parameter of `node` names; None where there is none."""
     found: dict[str, str | None] = {}
     for parameter, ref in node.inputs.items():
         there, named = _find(tree, ref)

@@ -131,12 +131,11 @@ class SourceFile:
             self.__dict__["source"] = before.source
         return self
 
-    def with_tree(self, stored: StoredTree, tree: SignalTree) -> SourceFile:
-        """Return the file with a tree that has grown."""
-        kept = {**self.stored, stored.signal: stored}
+    def with_tree(self, kept: Mapping[str, StoredTree], signal: str, tree: SignalTree) -> SourceFile:
+        """Return the file with a tree that has grown; `kept` is what is written of all its trees now."""
         grown = SourceFile(self.remembered, kept, self._calibration, self.source, self.place)
         if not any(tree.named for tree in kept.values()):  # else what others know of it may be old
-            grown.__dict__["trees"] = {**self.trees, stored.signal: tree}
+            grown.__dict__["trees"] = {**self.trees, signal: tree}
         return grown
 
     def _tree(self, root: Root) -> SignalTree:

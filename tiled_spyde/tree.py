@@ -22,13 +22,14 @@ from tiled_spyde.operations import build
 from tiled_spyde.recipe import MAX_STEPS, Recipe
 
 if TYPE_CHECKING:
+    from tiled_spyde.named import Tree
     from tiled_spyde.operations.base import Operation
     from tiled_spyde.sources import Root
 
 MAX_NODES = 10_000
 
-# From the id of another tree to what it is now; None where it is not served.
-Others = Callable[[str], "SignalTree | None"]
+# From the id of another tree, or its address where it has none, to what it is now; None where there is none.
+Others = Callable[[str], "Tree | None"]
 
 
 class _Endless(Exception):
