@@ -83,3 +83,25 @@ def test_what_one_worker_makes_is_told_by_all(scans, tmp_path):
             parent.terminate()
             until(lambda: one.ended and other.ended)
             assert one.error is other.error is None  # each was ended, none broke off
+
+
+def test_what_one_worker_computes_is_told_by_all(scans, tmp_path):
+    """A job changes no tree: its beginning and its end are told of beside the database."""
+    with workers(2, scans, state=tmp_path) as (parent, base), one_of_each(base, parent, 2) as each:
+        clients = list(each.values())
+        for client in clients:
+            until(lambda client=client: client.get(f"/api/v1/metadata/{TREE}/root").status_code == 200)
+        mean = {"operation": "mean_over_scan", "parent": "root", "name": "mean"}
+        with (
+            Follower(clients[0]) as one,
+            Follower(clients[1]) as other,
+            httpx.Client(base_url=base, headers=clients[0].headers, timeout=60) as maker,
+        ):
+            assert one.next()[0] == other.next()[0] == "tree"
+            assert maker.post(f"/api/v1/nodes/{TREE}", json=mean).status_code == 201
+            for follower in (one, other):
+                assert follower.nodes("mean")["mean"]["state"] == "lazy"
+            assert maker.post("/api/v1/jobs", json={"path": f"{TREE}/mean"}).status_code == 202
+            for follower in (one, other):
+                while follower.nodes("mean")["mean"]["state"] != "stored":
+                    pass

@@ -192,7 +192,7 @@ def following(tmp_path):
         return Index(places, catalog.known, catalog.update, settle=0.05, interval=0.05, tell=tell)
 
     turn = Turn(tmp_path / "state" / "turn")
-    follows = Following(catalog, index, turn, lambda: None, database.await_news)
+    follows = Following(catalog, index, turn, lambda: None, lambda: None, database.await_news)
     follows.start()
     try:
         yield follows, catalog
@@ -216,5 +216,7 @@ def test_one_looks_through_the_folders_and_another_one_when_it_ends(tmp_path, sc
 def test_progress_of_what_nobody_has_begun_is_that_folders_are_looked_through(two, tmp_path):
     _, second = two
     second.refresh()
-    follows = Following(second, None, Turn(tmp_path / "turn"), lambda: None, lambda seconds, ended: None)
+    follows = Following(
+        second, None, Turn(tmp_path / "turn"), lambda: None, lambda: None, lambda seconds, ended: None
+    )
     assert follows.progress == Progress(1, 1, True)

@@ -35,6 +35,8 @@ class Following:
         Shared by those who serve the same folders from the same database.
     taken_over : callable
         Called after something was taken over.
+    heard : callable
+        Looks, in a microsecond, for what other processes tell of and no database does.
     await_news : callable
         Waits for so many seconds, less where somebody tells of a change, or until the event: `Database.await_news`.
     """
@@ -45,12 +47,14 @@ class Following:
         index: Callable[[Callable[[Progress], None]], Index],
         turn: Turn,
         taken_over: Callable[[], None],
+        heard: Callable[[], None],
         await_news: Callable[[float, Event], None],
     ) -> None:
         self._catalog = catalog
         self._make_index = index
         self._turn = turn
         self._taken_over = taken_over
+        self._heard = heard
         self._await_news = await_news
         self._index: Index | None = None
         self._ended = Event()
@@ -90,6 +94,7 @@ class Following:
         while not self._ended.is_set():
             try:
                 self._await_news(_INTERVAL, self._ended)
+                self._heard()
                 if self._index is None:
                     self._take_turn()
                 if self._catalog.follow():

@@ -31,6 +31,30 @@ def mark(path: str) -> None:
         os.utime(path, ns=(moment, moment))
 
 
+class News:
+    """That something is new which no database tells of; without a path nobody hears of it.
+
+    Parameters
+    ----------
+    path : pathlib.Path or None
+        Of a file that the processes share.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = os.fspath(path or "")
+        self._heard = mark_of(self._path)
+
+    def tell(self) -> None:
+        """Let all processes know; this one too."""
+        if self._path:
+            mark(self._path)
+
+    def heard(self) -> bool:
+        """Whether anybody has told something since this was asked last; in a microsecond."""
+        before, self._heard = self._heard, mark_of(self._path)
+        return self._heard != before
+
+
 class Turn:
     """What one process at a time has, and a few words of it to all others.
 

@@ -22,7 +22,7 @@ from tiled_spyde.jobs import Jobs, JobStreams
 from tiled_spyde.lane import LaneSettings
 from tiled_spyde.containers import remember_trees, top_listing
 from tiled_spyde.listing import Listing
-from tiled_spyde.marks import Turn
+from tiled_spyde.marks import News, Turn
 from tiled_spyde.previews import Previews
 from tiled_spyde.routes import routes
 from tiled_spyde.settings import calibration_of, locations
@@ -88,6 +88,7 @@ class Service:
         self.catalog = Catalog(
             self._database, locations(folders), calibration_of(folders), apart=rights is not None
         )
+        self._states = News(self._database.beside("states"))
         self._following = self._follower()
         self._evaluator = _evaluator(state, bounds)
         self._bodies = Bodies(self._evaluator)
@@ -95,7 +96,7 @@ class Service:
         self._jobs = Jobs(self.catalog, self._evaluator, state / "jobs", self._previews)
         self._streams = Streams(self.catalog, self._jobs.state_of)
         self._followed = JobStreams(self._jobs)
-        self._evaluator.wholes.told += [self._streams.changed, self._followed.changed]
+        self._evaluator.wholes.told += [self._look_again, self._states.tell]
         metrics.watch_previews(self._previews)
         metrics.watch_followers(self._streams, "trees")
         metrics.watch_followers(self._followed, "jobs")
@@ -151,7 +152,17 @@ class Service:
         """Return what keeps the catalogue as the folders are: one process of several looks, the others are told."""
         named = "\0".join(sorted(map(str, self._places)))
         turn = Turn(self._database.beside(f"index-{blake2b(named.encode(), digest_size=8).hexdigest()}"))
-        return Following(self.catalog, self._index, turn, self._remember, self._database.await_news)
+        news = self._database.await_news
+        return Following(self.catalog, self._index, turn, self._remember, self._hear, news)
+
+    def _hear(self) -> None:
+        """Tell of computations that have begun or ended in another process."""
+        if self._states.heard():
+            self._look_again()
+
+    def _look_again(self) -> None:
+        self._streams.changed()
+        self._followed.changed()
 
     def _index(self, tell: Callable[[Progress], None]) -> Index:
         apart, settle = self._rights is not None, self._bounds.settle_seconds

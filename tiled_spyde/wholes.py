@@ -173,14 +173,16 @@ class Wholes:
             return Progress("stored", count, count)
         if (run := self._runs.get(whole.key)) is not None and run.ticket.wanted:
             return Progress("computing", run.done, count)
-        done = int(self.store.said(whole.key, PROGRESS) or 0)
+        begun = self.store.said(whole.key, PROGRESS)
+        done = int(begun or 0)
         if why := self._passing.get(whole.key):
             return Progress("failed", done, count, why)
         if failure := self._failure(whole.key):
             return Progress(
                 "cancelled" if isinstance(failure, Cancelled) else "failed", done, count, str(failure)
             )
-        return Progress("computing" if done and self._is_elsewhere(whole.key) else "waiting", done, count)
+        elsewhere = begun is not None and self._is_elsewhere(whole.key)
+        return Progress("computing" if elsewhere else "waiting", done, count)
 
     def progress_below(self, recipe: Recipe) -> Progress:
         """Say how far all is that a frame of `recipe` needs from whole scans."""
@@ -268,6 +270,8 @@ class Wholes:
             if turn.take():
                 try:
                     if not self.store.has(key):
+                        self.store.say(key, PROGRESS, run.done)
+                        self._tell()  # only now do other processes see it
                         self._compute(run)
                 finally:
                     turn.give_back()
