@@ -80,7 +80,8 @@ class TestStart:
         with pytest.raises(Unusable, match="of another program"):
             Database(address)
 
-    def test_what_is_wrong_is_said_in_a_line_without_the_password(self, postgresql):
+    def test_what_is_wrong_is_said_in_a_line_without_the_password(self, postgresql, monkeypatch):
+        monkeypatch.setattr("tiled_spyde.database.START_PATIENCE", 0.0)
         right = postgresql.url("postgres")
         postgresql.make("latin", "ENCODING LATIN1 LOCALE 'C' TEMPLATE template0")
         postgresql.do("postgres", "CREATE ROLE guest LOGIN PASSWORD 'w/ord'")
@@ -188,6 +189,7 @@ FAILURES = [
 def hurried():
     """What does not answer is not waited for long; a busy machine answers within that."""
     with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("tiled_spyde.database.START_PATIENCE", 0.0)
         patched.setattr(ours, "PATIENCE", 0.5)
         patched.setattr(ours, "WRITE_PATIENCE", 3.0)
         patched.setattr(ours, "READ_PATIENCE", 3.0)

@@ -60,3 +60,30 @@ def test_a_database_that_is_not_there_is_one_line(scans, tmp_path, on_postgresql
     assert '"nowhere" does not exist' in said
     assert "ada:" not in said
     assert lines.empty()
+
+
+def test_a_database_that_comes_up_later_than_the_server_is_waited_for(scans, tmp_path, on_postgresql):
+    address = on_postgresql.make("later")
+    command = (
+        "serve",
+        str(scans),
+        "--state",
+        str(tmp_path),
+        "--database",
+        address,
+        "--port",
+        "0",
+        "--api-key",
+        "abc",
+    )
+    on_postgresql.stop()
+    with started("tiled_spyde.cli", *command) as (process, lines):
+        try:
+            said = wait_for(lines, r"Connection refused.*It is tried again for up to")
+            assert process.poll() is None
+            assert "p@ss" not in said.string
+        finally:
+            on_postgresql.start()
+        with client(wait_for(lines, r"serves at (http://\S+)")[1]) as server:
+            until_indexed(server)
+            assert make(server, "after all", 1).status_code == 201

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from tiled_spyde.errors import Unavailable, Unusable
+from tiled_spyde.errors import Unavailable, Unreachable, Unusable
 from tiled_spyde.marks import mark, mark_of
 from tiled_spyde.sqlite import SqliteFile
 
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SCHEMA = "0003"
+# In seconds: for how long a server that nobody answers for is tried at the start, and between two tries.
+START_PATIENCE = 60.0
+_TRIED_AGAIN = 1.0
 # Not alembic's own name: a PostgreSQL database may hold tiled's catalogue too.
 VERSION_TABLE = "tiled_spyde_version"
 
@@ -137,7 +141,8 @@ class Database:
     Raises
     ------
     Unusable
-        It is damaged, belongs to a newer version or to another program, cannot be made, or cannot be reached.
+        It is damaged, belongs to a newer version or to another program, cannot be made, or could not be reached for
+        `START_PATIENCE` seconds.
     """
 
     def __init__(self, url: str, folder: Path | None = None) -> None:
@@ -150,7 +155,7 @@ class Database:
         with self._explained("open"):
             self._kept.make(_make_tables)
         try:
-            self._see_to_tables()
+            self._reach()
         except Unusable:
             self.close()
             raise
@@ -242,6 +247,20 @@ class Database:
             connection.begin(),
         ):
             yield connection
+
+    def _reach(self) -> None:
+        """See to the tables; a server that may only come up later than we do is waited for."""
+        told, deadline = False, time.monotonic() + START_PATIENCE
+        while True:
+            try:
+                return self._see_to_tables()
+            except Unreachable as error:
+                if time.monotonic() >= deadline:
+                    raise
+                if not told:
+                    logger.warning("%s It is tried again for up to %g s.", error, START_PATIENCE)
+                told = True
+                time.sleep(_TRIED_AGAIN)
 
     def _see_to_tables(self) -> None:
         """Make the tables, or bring them up to date, unless this was seen to before."""

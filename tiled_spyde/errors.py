@@ -94,6 +94,10 @@ class Unusable(Unavailable):
     """The database cannot be used until someone mends it: damaged, of a newer version, not ours."""
 
 
+class Unreachable(Unusable):
+    """Nobody answers at the database's address: it may come up later, or never."""
+
+
 class StorageFull(SpydeError):
     """There is no room on the disk for what is to be kept."""
 

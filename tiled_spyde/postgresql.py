@@ -18,7 +18,7 @@ from psycopg.pq import PGconn, Ping
 from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError
 
-from tiled_spyde.errors import StorageFull, Unavailable, Unusable
+from tiled_spyde.errors import StorageFull, Unavailable, Unreachable, Unusable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -177,7 +177,7 @@ class PostgresqlServer:
                 "Free some space on the server's disk, and try again."
             )
         refused = isinstance(error, DBAPIError) and not error.connection_invalidated and not code
-        kind = Unusable if (refused and not self._is_starting(error)) or code == _NOT_ALLOWED else Unavailable
+        kind = self._refusal(error) if refused else Unusable if code == _NOT_ALLOWED else Unavailable
         return kind(f"Cannot {what} the database {self}: {self._reason(code, error)}")
 
     def _reason(self, code: str, error: Exception) -> str:
@@ -208,13 +208,14 @@ class PostgresqlServer:
             told = told.replace(str(secret), "…")
         return told
 
-    def _is_starting(self, error: Exception) -> bool:
-        """Whether the server that gave this answer is there, but takes no connection yet, or no more."""
+    def _refusal(self, error: Exception) -> type[Unavailable]:
+        """Return what it means that there is no connection: it starts or ends, nobody answers, or it says no."""
+        found: dict[Ping, type[Unavailable]] = {Ping.REJECT: Unavailable, Ping.NO_RESPONSE: Unreachable}
         if isinstance(getattr(error, "orig", None), psycopg.errors.ConnectionTimeout):
-            return False
+            return Unreachable
         named = self._url.translate_connect_args(username="user", database="dbname")
         described = make_conninfo(**{"connect_timeout": CONNECT_PATIENCE, **self._url.query, **named})
-        return PGconn.ping(described.encode()) == Ping.REJECT
+        return found.get(Ping(PGconn.ping(described.encode())), Unusable)
 
     def _made_engine(self) -> Engine:
         settings = {name: value for name, value in _CONNECTION.items() if name not in self._url.query}
