@@ -210,6 +210,22 @@ class TestOthers:
                 change((*PATH, "a"), if_match=f'"{node.version}"')
             assert refused.value.tree.nodes["a"].description == "ada's"
 
+    def test_what_others_have_left_alone_stays_resolved(self, tmp_path, data_folder, served):
+        for name in ("a", "b"):
+            served.add_node(PATH, **sigma(1), name=name)
+        other = catalog(tmp_path, data_folder)
+        before = {name: other.tree(PATH).recipe(name) for name in ("root", "navigator", "a", "b")}
+        served.change_node((*PATH, "a"), parameters={"sigma": 2.0})
+        served.add_node(PATH, **sigma(3), name="c")
+        other.refresh()
+        now = other.tree(PATH)
+        assert {name: now.recipe(name) is before[name] for name in before} == {
+            "root": True, "navigator": True, "a": False, "b": True,
+        }  # fmt: skip
+        assert {name: now.recipe(name).key for name in now.nodes} == {
+            name: served.tree(PATH).recipe(name).key for name in now.nodes
+        }
+
     def test_parameters_are_of_the_operation_that_others_have_chosen(self, tmp_path, data_folder, served):
         served.add_node(PATH, **sigma(1), name="a")
         other = catalog(tmp_path, data_folder)

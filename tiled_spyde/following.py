@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_INTERVAL = 0.5  # seconds between two looks at what others changed, where nothing is heard of it
+_INTERVAL = 0.25  # seconds between two looks at what others changed, where nothing is heard of it
 _GRACE = 2.0  # seconds that the thread has to end
 
 

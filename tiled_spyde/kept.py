@@ -56,7 +56,7 @@ class KeptTrees(Mapping["Path", "Mapping[str, StoredTree]"]):
         self._by_path: dict[Path, dict[str, StoredTree]] = {}
         # By id; and by file, the ids of other trees that parameters name.
         self._places: dict[str, tuple[Path, str]] = {}
-        self._named: dict[Path, set[str]] = {}
+        self._named: dict[Path, frozenset[str]] = {}
 
     def __getitem__(self, path: Path) -> Mapping[str, StoredTree]:
         return self._by_path[path]
@@ -78,7 +78,7 @@ class KeptTrees(Mapping["Path", "Mapping[str, StoredTree]"]):
             self._places[id_] = (tree.path, tree.signal)
         touched = {path for path, _ in before} | {tree.path for tree in ids.values()}
         for path in touched:
-            named = set().union(*(tree.named for tree in self._by_path[path].values()))
+            named = frozenset[str]().union(*(tree.named for tree in self._by_path[path].values()))
             self._named.pop(path, None)
             if named:
                 self._named[path] = named

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import json
 from functools import lru_cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tiled_spyde.errors import InvalidOperation, NotFound, SpydeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Set
 
     from tiled_spyde.operations.base import Operation
     from tiled_spyde.recipe import Recipe
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     Address = tuple[str, ...]
 
 _BY_ID = "#"
+_NONE: Mapping[str, str] = MappingProxyType({})
 
 
 class Node(Protocol):
@@ -49,11 +51,13 @@ class Tree(Protocol):
     def resolve(self, node: Any, depth: int = 0, /) -> Recipe | SpydeError: ...  # noqa: D102
 
 
-@lru_cache(maxsize=4096)
 def named_in(parameters: str) -> Mapping[str, str]:
     """Return how kept parameters name nodes, by parameter."""
-    if f'"{_BY_ID}' not in parameters:
-        return {}
+    return _parsed(parameters) if f'"{_BY_ID}' in parameters else _NONE
+
+
+@lru_cache(maxsize=4096)
+def _parsed(parameters: str) -> Mapping[str, str]:
     try:
         given = json.loads(parameters).items()
     except (ValueError, AttributeError, RecursionError):
@@ -62,7 +66,7 @@ def named_in(parameters: str) -> Mapping[str, str]:
     return {name: ref for name, ref in named if isinstance(ref, str) and ref.startswith(_BY_ID)}
 
 
-def trees_in(parameters: str) -> set[str]:
+def trees_in(parameters: str) -> Set[str]:
     """Return the ids of the other trees that kept parameters name nodes of."""
     return {ref[1:].partition("/")[0] for ref in named_in(parameters).values() if "/" in ref}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
@@ -63,7 +64,7 @@ class Remembered:
             return Source(self.path, error=f"What is remembered of this file makes no sense ({error}).")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class StoredTree:
     """What people made of one signal of one file, in the order they made it."""
 
@@ -78,10 +79,10 @@ class StoredTree:
         """Return a new tree of a signal."""
         return cls(uuid4().hex, file.path, signal, file.fingerprint)
 
-    @property
-    def named(self) -> set[str]:
+    @cached_property
+    def named(self) -> frozenset[str]:
         """Ids of the other trees that parameters of its nodes name nodes of."""
-        return set().union(*(trees_in(node.parameters) for node in self.nodes))
+        return frozenset(id_ for node in self.nodes for id_ in trees_in(node.parameters))
 
     @property
     def unmixed(self) -> tuple[Node, ...]:

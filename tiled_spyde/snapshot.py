@@ -126,17 +126,29 @@ class SourceFile:
         return {root.name: self._tree(root) for root in self.source.roots}
 
     def sharing(self, before: SourceFile) -> SourceFile:
-        """Return this file, with what `before` has open where both are the same on disk."""
-        if before.remembered == self.remembered and "source" in before.__dict__:
-            self.__dict__["source"] = before.source
+        """Return this file, with what `before` has open and resolved where both are the same on disk."""
+        if before.remembered != self.remembered or "source" not in before.__dict__:
+            return self
+        self.__dict__["source"] = before.source
+        if "trees" in before.__dict__ and not self._names_others(before):
+            self.__dict__["trees"] = {
+                name: tree
+                if self.stored.get(name) is before.stored.get(name)
+                else tree.with_nodes(self.stored[name].nodes if name in self.stored else ())
+                for name, tree in before.trees.items()
+            }
         return self
 
     def with_tree(self, kept: Mapping[str, StoredTree], signal: str, tree: SignalTree) -> SourceFile:
         """Return the file with a tree that has grown; `kept` is what is written of all its trees now."""
         grown = SourceFile(self.remembered, kept, self._calibration, self.source, self.place)
-        if not any(tree.named for tree in kept.values()):  # else what others know of it may be old
+        if not grown._names_others(self):
             grown.__dict__["trees"] = {**self.trees, signal: tree}
         return grown
+
+    def _names_others(self, before: SourceFile) -> bool:
+        """Whether something of other trees enters it, or did: then what is resolved may be old."""
+        return any(tree.named for file in (self, before) for tree in file.stored.values())
 
     def _tree(self, root: Root) -> SignalTree:
         stored = self.stored.get(root.name)
