@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from tiled_spyde.adapters import NodeAdapter
     from tiled_spyde.catalog import Catalog
+    from tiled_spyde.containers import FailedNode
     from tiled_spyde.operations.base import Strict
 
 MAX_BODY = 2**20
@@ -102,7 +103,7 @@ def name_of(principal: Any) -> str | None:
     return names[0] if names else None
 
 
-def described(adapter: NodeAdapter) -> dict[str, Any]:
+def described(adapter: NodeAdapter | FailedNode) -> dict[str, Any]:
     """Return what tiled says of a node."""
     return {
         "structure_family": adapter.structure_family.value,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
 
@@ -18,7 +17,7 @@ from tiled_spyde.containers import node_entry
 from tiled_spyde.errors import NotFound, Outdated, SpydeError
 from tiled_spyde.named import address_of
 from tiled_spyde.operations.base import Strict
-from tiled_spyde.routes.asking import Principal, body_of, entry_with, name_of, readable
+from tiled_spyde.routes.asking import Principal, body_of, described, entry_with, name_of, readable
 from tiled_spyde.routes.visible import refuse_hidden, visible, visible_names
 
 if TYPE_CHECKING:
@@ -36,6 +35,7 @@ _UNDO = 'Send JSON with the number of a change: {"change": 7}.'
 _MOST_DESCRIBED = 300
 
 Require = Annotated[Callable[..., Awaitable[Any]], Depends(entry_with)]
+Limit = Annotated[int, Query(ge=1, le=1000)]
 
 
 class NewNode(Strict):
@@ -62,13 +62,34 @@ class Undo(Strict):
     change: int = Field(ge=1, lt=2**63)
 
 
-def maker(catalog: Catalog, evaluator: Evaluator) -> Callable[..., Awaitable[JSONResponse]]:
-    """Return what answers a ``POST`` on a tree: also one that is called like the last word of another route."""
+def add_routes(router: APIRouter, catalog: Catalog, evaluator: Evaluator) -> None:
+    """Add the routes of nodes."""
+    nodes = Nodes(catalog, evaluator)
+    # Before the route whose path would take in its last word.
+    router.post("/nodes/{path:path}/undo")(nodes.undo)
+    router.post("/nodes/{path:path}")(nodes.make)
+    router.patch("/nodes/{path:path}")(nodes.change)
+    router.delete("/nodes/{path:path}")(nodes.delete)
+    router.get("/nodes/{path:path}/history")(nodes.history)
 
-    async def make_node(path: str, request: Request, principal: Principal, require: Require) -> JSONResponse:
+
+class Nodes:
+    """What answers for nodes.
+
+    Parameters
+    ----------
+    catalog : Catalog
+    evaluator : Evaluator
+    """
+
+    def __init__(self, catalog: Catalog, evaluator: Evaluator) -> None:
+        self._catalog = catalog
+        self._evaluator = evaluator
+
+    async def make(self, path: str, request: Request, principal: Principal, require: Require) -> JSONResponse:
         """Make a node in a tree: 201, or 200 where the same node is there already."""
         await require(path, ["create:node"])
-        wanted, tree = await body_of(request, NewNode, _NEW), _parts(path)
+        wanted, tree, catalog = await body_of(request, NewNode, _NEW), parts_of(path), self._catalog
         await readable(require, catalog, tree, wanted.parent, wanted.operation, wanted.parameters)
         try:
             by = name_of(principal)
@@ -76,129 +97,123 @@ def maker(catalog: Catalog, evaluator: Evaluator) -> Callable[..., Awaitable[JSO
             now = catalog.tree(tree)
             if not (name := now.name_of(node.id)):
                 raise NotFound(f"{node.name!r} was made, and is deleted by now.")
-            data = await run_sync(_describe, get_base_url(request), tree, now, name, evaluator)
+            data = await run_sync(self._described, request, tree, now, name)
         except SpydeError as error:
             raise http_error(error) from error
         headers = {"Location": data["links"]["self"], "ETag": _etag(now, name)}
         return JSONResponse({"data": data}, 201 if made else 200, headers)
 
-    return make_node
-
-
-def add_routes(router: APIRouter, catalog: Catalog, evaluator: Evaluator) -> None:
-    """Add the routes of nodes."""
-
-    def described(request: Request, at: tuple[str, ...], tree: SignalTree, name: str) -> dict[str, Any]:
-        return _describe(get_base_url(request), at, tree, name, evaluator)
-
-    make_node = maker(catalog, evaluator)
-
-    # Before the route whose path would take in its last word.
-    @router.post("/nodes/{path:path}/undo")
-    async def undo(path: str, request: Request, principal: Principal, require: Require) -> JSONResponse:
-        """Put back what a change did, as a new change."""
-        if is_tree(catalog, named := f"{path}/undo"):  # a signal may be called so
-            return await make_node(named, request, principal, require)
+    async def change(
+        self, path: str, request: Request, principal: Principal, require: Require
+    ) -> JSONResponse:
+        """Rename, describe or re-point a node; 412 where somebody was faster."""
         await require(path, ["write:metadata"])
-        wanted, tree = await body_of(request, Undo, _UNDO), _parts(path)
+        wanted, node = await body_of(request, NodeChange, _CHANGE), parts_of(path)
+        given = {**wanted.model_dump(exclude_unset=True), "if_match": _if_match(request)}
+        for value in (wanted.parameters or {}).values():  # whatever the operation is by then
+            if isinstance(value, dict) and isinstance(named := value.get("node"), str):
+                await require("/".join(address_of(named, node[:-1])), ["read:data"])
         try:
-            past, before = await run_sync(catalog.past, tree, wanted.change), catalog.tree(tree)
-            if len(await visible(require, catalog, before, past)) < len(past):
-                raise NotFound(
-                    f"There is no change {wanted.change} in the history of {path!r} that you may see."
-                )
-            for done in past:
-                if done.before is None:
-                    await refuse_hidden(require, catalog, (*tree, before.name_of(done.node)))
-            if any(done.before is None or done.after is None for done in past):
-                await require(path, ["create:node", "delete:node"])
-            undone = await run_sync(lambda: catalog.undo(tree, wanted.change, name_of(principal)))
+            done = await run_sync(lambda: self._catalog.change_node(node, **given, by=name_of(principal)))
+        except Outdated as error:
+            return await self._outdated(error, request, node)
         except SpydeError as error:
             raise http_error(error) from error
-        some = await visible_names(require, catalog, undone.tree, undone.changed[:_MOST_DESCRIBED])
+        name = done.changed[0] if done.changed else node[-1]  # it was so already
+        data = await run_sync(self._described, request, node[:-1], done.tree, name)
+        return JSONResponse({"data": data}, headers={"ETag": _etag(done.tree, name)})
+
+    async def delete(
+        self, path: str, request: Request, principal: Principal, require: Require, recursive: bool = False
+    ) -> JSONResponse:
+        """Delete a node; with `recursive` all that is made from it too."""
+        await require(path, ["delete:node"])
+        node, if_match, by = parts_of(path), _if_match(request), name_of(principal)
+        try:
+            await refuse_hidden(require, self._catalog, node)
+            done = await run_sync(
+                lambda: self._catalog.delete_node(node, recursive=recursive, if_match=if_match, by=by)
+            )
+        except Outdated as error:
+            return await self._outdated(error, request, node)
+        except SpydeError as error:
+            raise http_error(error) from error
+        return JSONResponse({"data": {"deleted": done.deleted, "change": done.change}})
+
+    async def undo(self, path: str, request: Request, principal: Principal, require: Require) -> JSONResponse:
+        """Put back what a change did, as a new change."""
+        if is_tree(self._catalog, named := f"{path}/undo"):  # a signal may be called so
+            return await self.make(named, request, principal, require)
+        await require(path, ["write:metadata"])
+        number, tree = (await body_of(request, Undo, _UNDO)).change, parts_of(path)
+        try:
+            await self._allow_undo(path, number, require)
+            undone = await run_sync(lambda: self._catalog.undo(tree, number, name_of(principal)))
+        except SpydeError as error:
+            raise http_error(error) from error
+        some = await visible_names(require, self._catalog, undone.tree, undone.changed[:_MOST_DESCRIBED])
+        shown = await run_sync(lambda: [self._described(request, tree, undone.tree, name) for name in some])
         data = {
-            "changed": await run_sync(lambda: [described(request, tree, undone.tree, name) for name in some]),
+            "changed": shown,
             "deleted": undone.deleted,
             "change": undone.change,
             "count": len(undone.changed) + len(undone.deleted),
         }
         return JSONResponse({"data": data})
 
-    router.post("/nodes/{path:path}")(make_node)
-
-    @router.patch("/nodes/{path:path}")
-    async def change_node(
-        path: str, request: Request, principal: Principal, require: Require
-    ) -> JSONResponse:
-        """Rename, describe or re-point a node; 412 where somebody was faster."""
-        await require(path, ["write:metadata"])
-        wanted, node = await body_of(request, NodeChange, _CHANGE), _parts(path)
-        given = {**wanted.model_dump(exclude_unset=True), "if_match": _if_match(request)}
-        for value in (wanted.parameters or {}).values():  # whatever the operation is by then
-            if isinstance(value, dict) and isinstance(named := value.get("node"), str):
-                await require("/".join(address_of(named, node[:-1])), ["read:data"])
-        try:
-            done = await run_sync(lambda: catalog.change_node(node, **given, by=name_of(principal)))
-        except Outdated as error:
-            return await _outdated(error, described, request, node)
-        except SpydeError as error:
-            raise http_error(error) from error
-        name = done.changed[0] if done.changed else node[-1]  # it was so already
-        data = await run_sync(described, request, node[:-1], done.tree, name)
-        return JSONResponse({"data": data}, headers={"ETag": _etag(done.tree, name)})
-
-    @router.delete("/nodes/{path:path}")
-    async def delete_node(
-        path: str, request: Request, principal: Principal, require: Require, recursive: bool = False
-    ) -> JSONResponse:
-        """Delete a node; with `recursive` all that is made from it too."""
-        await require(path, ["delete:node"])
-        node, if_match, by = _parts(path), _if_match(request), name_of(principal)
-        try:
-            await refuse_hidden(require, catalog, node)
-            done = await run_sync(
-                lambda: catalog.delete_node(node, recursive=recursive, if_match=if_match, by=by)
-            )
-        except Outdated as error:
-            return await _outdated(error, described, request, node)
-        except SpydeError as error:
-            raise http_error(error) from error
-        return JSONResponse({"data": {"deleted": done.deleted, "change": done.change}})
-
-    @router.get("/nodes/{path:path}/history")
-    async def history(
-        path: str, require: Require, limit: Annotated[int, Query(ge=1, le=1000)] = 100
-    ) -> JSONResponse:
+    async def history(self, path: str, require: Require, limit: Limit = 100) -> JSONResponse:
         """List what was done in a tree or to a node: who, when and what, newest first."""
         await require(path, ["read:metadata"])
         try:
-            at = _parts(path)
-            past = await run_sync(catalog.history, at, limit)
-            tree = catalog.tree(at if is_tree(catalog, path) else at[:-1])
-            told = await visible(require, catalog, tree, past)
+            at = parts_of(path)
+            past = await run_sync(self._catalog.history, at, limit)
+            tree = self._catalog.tree(at if is_tree(self._catalog, path) else at[:-1])
+            told = await visible(require, self._catalog, tree, past)
             return JSONResponse({"data": await run_sync(lambda: list(map(_told, told)))})
         except SpydeError as error:
             raise http_error(error) from error
 
+    async def _allow_undo(self, path: str, number: int, require: Callable[..., Awaitable[Any]]) -> None:
+        """Refuse to undo what somebody may not see, or not do himself.
 
-async def _outdated(
-    error: Outdated, described: Callable[..., dict[str, Any]], request: Request, node: tuple[str, ...]
-) -> JSONResponse:
-    data = await run_sync(described, request, node[:-1], error.tree, error.name)
-    headers = {"ETag": _etag(error.tree, error.name)}
-    return JSONResponse({"detail": str(error), "data": data}, 412, headers)
+        Raises
+        ------
+        NotFound, HTTPException
+        """
+        tree = parts_of(path)
+        past, before = await run_sync(self._catalog.past, tree, number), self._catalog.tree(tree)
+        if len(await visible(require, self._catalog, before, past)) < len(past):
+            raise NotFound(f"There is no change {number} in the history of {path!r} that you may see.")
+        for done in past:
+            if done.before is None:
+                await refuse_hidden(require, self._catalog, (*tree, before.name_of(done.node)))
+        if any(done.before is None or done.after is None for done in past):
+            await require(path, ["create:node", "delete:node"])
+
+    async def _outdated(self, error: Outdated, request: Request, node: tuple[str, ...]) -> JSONResponse:
+        data = await run_sync(self._described, request, node[:-1], error.tree, error.name)
+        headers = {"ETag": _etag(error.tree, error.name)}
+        return JSONResponse({"detail": str(error), "data": data}, 412, headers)
+
+    def _described(
+        self, request: Request, at: tuple[str, ...], tree: SignalTree, name: str
+    ) -> dict[str, Any]:
+        entry = node_entry(tree, name, self._evaluator)
+        address = f"{get_base_url(request)}/metadata/{quote('/'.join((*at, name)))}"
+        return {"id": name, "attributes": described(entry), "links": {"self": address}}
 
 
 def is_tree(catalog: Catalog, path: str) -> bool:
     """Whether there is a tree at a path."""
     try:
-        catalog.tree(_parts(path))
+        catalog.tree(parts_of(path))
     except NotFound:
         return False
     return True
 
 
-def _parts(path: str) -> tuple[str, ...]:
+def parts_of(path: str) -> tuple[str, ...]:
+    """Return the names in a path."""
     return tuple(part for part in path.split("/") if part)
 
 
@@ -209,20 +224,6 @@ def _if_match(request: Request) -> str | None:
 
 def _etag(tree: SignalTree, name: str) -> str:
     return f'"{tree.nodes[name].version}"'
-
-
-def _describe(
-    base: str, at: tuple[str, ...], tree: SignalTree, name: str, evaluator: Evaluator
-) -> dict[str, Any]:
-    entry = node_entry(tree, name, evaluator)
-    attributes = {
-        "structure_family": entry.structure_family.value,
-        "specs": [asdict(spec) for spec in entry.specs],
-        "metadata": entry.metadata(),
-        "structure": asdict(entry.structure()),
-    }
-    address = f"{base}/metadata/{quote('/'.join((*at, name)))}"
-    return {"id": name, "attributes": attributes, "links": {"self": address}}
 
 
 def _told(done: Past) -> dict[str, Any]:

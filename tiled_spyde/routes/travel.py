@@ -18,7 +18,7 @@ from tiled_spyde.catalog import SourceFile
 from tiled_spyde.errors import NotFound, SpydeError
 from tiled_spyde.names import safe_name
 from tiled_spyde.routes.asking import Principal, body_of, entry_with, name_of
-from tiled_spyde.routes.nodes import is_tree, maker
+from tiled_spyde.routes.nodes import Nodes, is_tree, parts_of
 from tiled_spyde.script import script_of
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ _Require = Annotated[Callable[..., Awaitable[Any]], Depends(entry_with)]
 
 def add_routes(router: APIRouter, catalog: Catalog, evaluator: Evaluator) -> None:
     """Add the routes of recipes; before those that take any path below ``/nodes``."""
-    make_node = maker(catalog, evaluator)
+    nodes = Nodes(catalog, evaluator)
 
     @router.get("/nodes/{path:path}/recipe")
     async def recipe(path: str, require: _Require, format: str = "json", node: str | None = None) -> Response:
@@ -43,7 +43,7 @@ def add_routes(router: APIRouter, catalog: Catalog, evaluator: Evaluator) -> Non
         await require(path, ["read:metadata"])
         if format not in FORMATS:
             raise HTTPException(422, f"format: {' or '.join(FORMATS)}; got {format[:40]!r}.")
-        parts = _parts(path)
+        parts = parts_of(path)
         try:
             file = _file(catalog, parts)
             document = await run_sync(lambda: travel.document_of(catalog.tree(parts), file, node))
@@ -63,10 +63,10 @@ def add_routes(router: APIRouter, catalog: Catalog, evaluator: Evaluator) -> Non
     async def apply(path: str, request: Request, principal: Principal, require: _Require) -> Any:
         """Make the nodes of a recipe in a tree; what does not fit says why."""
         if is_tree(catalog, named := f"{path}/apply"):  # a signal may be called so
-            return await make_node(named, request, principal, require)
+            return await nodes.make(named, request, principal, require)
         await require(path, ["create:node"])
         document = await body_of(request, travel.Document, _DOCUMENT, MAX_BODY)
-        parts, by = _parts(path), name_of(principal)
+        parts, by = parts_of(path), name_of(principal)
         try:
             await run_sync(arriving.check, document)
             refused = await _refused(document, require, "read:data")
@@ -87,10 +87,6 @@ async def _refused(
         except HTTPException as error:
             found[other] = str(error.detail)
     return found
-
-
-def _parts(path: str) -> tuple[str, ...]:
-    return tuple(part for part in path.split("/") if part)
 
 
 def _file(catalog: Catalog, tree: tuple[str, ...]) -> str:
