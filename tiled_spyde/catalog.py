@@ -10,12 +10,13 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from tiled_spyde import arriving, changes, named, prepared, records
+from tiled_spyde import arriving, changes, named, records
 from tiled_spyde.errors import StorageFull, Unavailable, Unusable
 from tiled_spyde.ledger import Ledger
 from tiled_spyde.memory import Memory
 from tiled_spyde.moves import changed_trees
 from tiled_spyde.operations import build
+from tiled_spyde.prepared import Prepared
 from tiled_spyde.records import Past, Remembered
 from tiled_spyde.snapshot import Address, Calibration, Folder, Known, Served, SourceFile
 
@@ -64,9 +65,7 @@ class Catalog:
         self._memory = Memory(served, calibration, apart=apart)
         self._ledger = Ledger(database, self._memory)
         self.apart = apart
-        self._prepared: dict[Address, tuple[prepared.PreparedNode, ...]] = {}
-        # Prepared trees whose nodes are still to be made.
-        self._due: set[Address] = set()
+        self._prepared = Prepared(self._memory.has, self.add_node)
         # What `_database` looked like from outside before it was read last, and how often `top` changed unwritten.
         self._mark = -1
         self._outside: object = None
@@ -306,7 +305,7 @@ class Catalog:
                     for path in touched
                 }
             )
-            self._make_prepared()
+            self._prepared.make(memory.appeared)
 
     def prepare(self, trees: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
         """Make nodes as soon as their file is known, unless they are there.
@@ -323,11 +322,9 @@ class Catalog:
             A node is described otherwise, its operation is unknown, or nodes are made from each other in a
             circle.
         """
-        wanted = prepared.checked(trees)
         with self._ledger.alone():
-            self._prepared |= wanted
-            self._due |= wanted.keys()
-            self._make_prepared()
+            self._prepared.ask(trees)
+            self._prepared.make(self._memory.appeared)
 
     def refresh(self) -> bool:
         """Take over what other processes changed; says whether there was anything.
@@ -345,7 +342,7 @@ class Catalog:
                     news = self._ledger.catch_up(connection, records.changes(connection))
             finally:
                 self._mark = mark
-            self._make_prepared()
+            self._prepared.make(self._memory.appeared)
         return news
 
     def behind(self) -> bool:
@@ -381,18 +378,3 @@ class Catalog:
         memory.seen = (self._database.place, number)
         self._ledger.unwritten, self._unseen = {}, 0
         return memory.stored.keep(trees)
-
-    def _make_prepared(self) -> None:
-        appeared, self._memory.appeared = self._memory.appeared, set()
-        self._due |= {address for address in self._prepared if address[:-1] in appeared}
-        for address in sorted(self._due):
-            file = self.entry(address[:-1])
-            if not isinstance(file, SourceFile) or address[-1] not in file.signals:
-                continue
-            try:
-                for wanted in self._prepared[address]:
-                    prepared.make(self.add_node, address, wanted)
-            except (Unavailable, StorageFull) as error:
-                logger.warning("Prepared nodes of %s are made later: %s", "/".join(address), error)
-                return
-            self._due.discard(address)

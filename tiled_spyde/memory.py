@@ -73,6 +73,11 @@ class Memory:
             entry = entry.entries.get(name) if isinstance(entry, Folder) else None
         return entry
 
+    def has(self, path: Address) -> bool:
+        """Whether there is a tree at ``(folders…, file, signal)``; nothing is parsed for it."""
+        file = self.entry(path[:-1])
+        return isinstance(file, SourceFile) and path[-1] in file.signals
+
     def file(self, path: Address) -> SourceFile:
         """File of the tree at ``(folders…, file, signal)``.
 

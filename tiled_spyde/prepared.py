@@ -16,6 +16,8 @@ from tiled_spyde.operations.base import Strict
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    Address = tuple[str, ...]
+
 logger = logging.getLogger(__name__)
 
 # Who has made the nodes that a configuration names.
@@ -32,6 +34,43 @@ class PreparedNode(Strict):
 
 
 _NODES: TypeAdapter[tuple[PreparedNode, ...]] = TypeAdapter(tuple[PreparedNode, ...])
+
+
+class Prepared:
+    """What a configuration asks for, made as soon as its file is known.
+
+    Parameters
+    ----------
+    has : callable
+        Whether there is a tree at an address.
+    add_node : callable
+        `Catalog.add_node`.
+    """
+
+    def __init__(self, has: Callable[[Address], bool], add_node: Callable[..., Any]) -> None:
+        self._has, self._add_node = has, add_node
+        self._wanted: dict[Address, tuple[PreparedNode, ...]] = {}
+        # Trees whose nodes are still to be made.
+        self._due: set[Address] = set()
+
+    def ask(self, trees: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+        """Have nodes made; as `checked`, which says what is wrong with them."""
+        wanted = checked(trees)
+        self._wanted |= wanted
+        self._due |= wanted.keys()
+
+    def make(self, appeared: set[Address]) -> None:
+        """Make what is due where there is a file by now; also in files that `appeared`, which is emptied."""
+        self._due |= {address for address in self._wanted if address[:-1] in appeared}
+        appeared.clear()
+        for address in sorted(filter(self._has, self._due)):
+            try:
+                for wanted in self._wanted[address]:
+                    make(self._add_node, address, wanted)
+            except (Unavailable, StorageFull) as error:
+                logger.warning("Prepared nodes of %s are made later: %s", "/".join(address), error)
+                return
+            self._due.discard(address)
 
 
 def checked(
