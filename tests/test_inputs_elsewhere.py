@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 
@@ -14,6 +15,7 @@ from test_previews import previewing
 from test_rights import AUTHENTICATION, POLICY, logged_in
 
 from tiled_spyde.errors import InvalidOperation, NameTaken, NotFound, Unavailable
+from tiled_spyde.events import Streams, view_of
 from tiled_spyde.named import paths_of
 from tiled_spyde.previews import Previews, Step
 
@@ -101,6 +103,24 @@ class TestATreeInWhichNobodyHasMadeAnything:
                 minus(served)
         node = minus(made)
         assert made.tree(HERE).recipe(node.name).key == preview.key
+
+
+def test_who_may_know_of_nodes_is_asked_once_for_all_that_the_same_enters(tmp_path):
+    data = tmp_path / "data"
+    made = catalog_of(tmp_path / "state", data, apart=True)
+    made.update({data / name: source(data / name, name[0]) for name in ("a.hspy", "b.hspy")})
+    for name in ("one", "two", "three"):
+        minus(made, name)
+    made.add_node(HERE, parent="root", operation="sum", parameters={}, name="own")
+    asked = []
+
+    async def shown(name):
+        asked.append(name)
+        return False
+
+    found = asyncio.run(Streams(made)._visible(view_of(made.tree(HERE)), shown))
+    assert {seen.name for seen in found.nodes.values()} == {"root", "navigator", "own"}
+    assert len(asked) == 1
 
 
 class TestAFileThatIsGone:

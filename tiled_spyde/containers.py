@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from tiled.structures.core import StructureFamily
@@ -175,9 +176,13 @@ def _tree(file: SourceFile, name: str, serving: _Serving, rights: Rights | None)
             tree.recipe(address)
         return node_entry(tree, node, serving.evaluator, rights_of(node))
 
+    @cache  # of the few sets of trees that enter nodes
+    def entered_by(others: frozenset[tuple[str, ...]]) -> Rights | None:
+        return serving.rights_of(others, rights)
+
     def rights_of(node: str) -> Rights | None:
         node, _, _ = node.partition("@")
-        return serving.rights_of(tree.entering(node), rights) if node in tree.nodes else rights
+        return entered_by(tree.entering(node)) if node in tree.nodes else rights
 
     shown = {
         **_trees(file)[name].card,

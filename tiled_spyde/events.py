@@ -26,11 +26,13 @@ class Seen(NamedTuple):
 
 
 class View:
-    """The nodes of a tree by their ids, as they are told of; `mixed`, those that something of another tree enters."""
+    """The nodes of a tree by their ids, as they are told of; of those that others enter, `mixed` says which trees."""
 
-    def __init__(self, nodes: Mapping[str, Seen], mixed: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self, nodes: Mapping[str, Seen], mixed: Mapping[str, frozenset[Address]] | None = None
+    ) -> None:
         self.nodes = nodes
-        self.mixed = mixed
+        self.mixed = mixed or {}
 
 
 def state_of(tree: SignalTree, name: str) -> tuple[str, str | None]:
@@ -48,8 +50,8 @@ def view_of(tree: SignalTree, state: Callable[[SignalTree, str], tuple[str, str 
     for name, node in tree.nodes.items():
         said, key = state(tree, name)
         nodes[node.id] = Seen(name, key, getattr(node, "version", 0), said)
-    mixed = (node.id for name, node in tree.nodes.items() if tree.entering(name)) if tree.is_mixed else ()
-    return View(nodes, frozenset(mixed))
+    entering = {node.id: tree.entering(name) for name, node in tree.nodes.items()} if tree.is_mixed else {}
+    return View(nodes, {id_: others for id_, others in entering.items() if others})
 
 
 @lru_cache(maxsize=8)  # all who follow a tree are told the same
@@ -133,7 +135,10 @@ class Streams(Followers):
         """Return what somebody may know of, of what a tree looks like."""
         if shown is None or not view.mixed or not self._catalog.apart:
             return view
-        hidden = {id_ for id_ in view.mixed if not await shown(view.nodes[id_].name)}
+        # It depends on nothing but the trees that enter a node: asked once of each set of these.
+        one_of = {others: id_ for id_, others in view.mixed.items()}
+        refused = {others for others, id_ in one_of.items() if not await shown(view.nodes[id_].name)}
+        hidden = {id_ for id_, others in view.mixed.items() if others in refused}
         return View({id_: seen for id_, seen in view.nodes.items() if id_ not in hidden}) if hidden else view
 
     async def _view(self, path: Address) -> View | None:

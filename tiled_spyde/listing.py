@@ -179,10 +179,14 @@ class Listing(ContainerAdapter[Any]):
         return narrowed
 
     def _shown_to(self, person: Person) -> Listing:
+        known: dict[int, tuple[Rights, bool]] = {}  # of thousands of nodes, most have the same
+
         def shown(path: str) -> bool:
             if self._rights_of is not None:
                 own = self._rights_of(path)
-                return own is not None and own.shown_to(person)
+                if own is not None and id(own) not in known:
+                    known[id(own)] = own, own.shown_to(person)
+                return own is not None and known[id(own)][1]
             rights = self.rights
             for name in path.split("/"):
                 # Below a served folder everything has its rights.

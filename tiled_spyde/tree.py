@@ -10,7 +10,7 @@ import json
 from collections import ChainMap
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import count
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -145,7 +145,12 @@ class SignalTree:
 
     def entering(self, name: str) -> frozenset[tuple[str, ...]]:
         """Addresses of the other trees that a node is made from: who reads it must be allowed to read them."""
-        return entering(self, self.nodes[name]) if self.is_mixed else frozenset()
+        return self._entering(name) if self.is_mixed else frozenset()
+
+    # Each is looked for once: where something else may enter a tree by now, the tree is made anew.
+    @cached_property
+    def _entering(self) -> Callable[[str], frozenset[tuple[str, ...]]]:
+        return cache(lambda name: entering(self, self.nodes[name]))
 
     @cached_property
     def is_mixed(self) -> bool:
@@ -197,11 +202,7 @@ class SignalTree:
             The chain.
         """
         last = recipe.operation
-        node = (
-            Node(PREVIEW, PREVIEW, parent, last.name, as_text(last))
-            if last
-            else Node(PREVIEW, PREVIEW, parent)
-        )
+        node = Node(PREVIEW, PREVIEW, parent, *((last.name, as_text(last)) if last else ()))
         return replace(
             self,
             # Only the first of each is ever written to.
@@ -289,7 +290,6 @@ class SignalTree:
         if name in self.nodes:
             raise NameTaken(f"The name {name!r} is taken by another node; choose another.")
 
-    # One place that knows who uses what.
     @cached_property
     def _users(self) -> dict[str, list[str]]:
         """By id, the names of the nodes that are made from it."""

@@ -48,7 +48,11 @@ async def visible_names(
     """Return the names of the nodes that whoever asks may know of."""
     if not catalog.apart:
         return list(names)
-    return [name for name in names if not tree.entering(name) or await _may(require, (*tree.address, name))]
+    entering = {name: tree.entering(name) for name in names}
+    # It depends on nothing but the trees that enter a node: asked once of each set of these.
+    one_of = {others: name for name, others in entering.items() if others}
+    refused = {others for others, name in one_of.items() if not await _may(require, (*tree.address, name))}
+    return [name for name, others in entering.items() if others not in refused]
 
 
 async def refuse_hidden(require: Require, catalog: Catalog, path: Address) -> None:
