@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hyperspy.api as hs
+import numpy as np
 import pytest
 from conftest import encoded, serving, until
-from test_changing import TREE, data, delete, described, history, listed, make, patch, undo
+from test_changing import TREE, crop, data, delete, described, history, listed, make, patch, undo
 
 from tiled_spyde.operations.filters import GaussianFilter
 from tiled_spyde.places import database_in
@@ -36,6 +37,17 @@ def test_what_one_server_answers_the_other_knows(folder, tmp_path):
         assert undo(two, change).status_code == 200
         until(lambda: listed(one) == {"root", "navigator", "a"})
         assert history(one).json() == history(two).json()
+
+
+def test_below_a_failed_node_there_is_nothing_and_for_zarr_it_is_an_empty_group(folder, tmp_path):
+    with serving([folder], arguments={"state": str(tmp_path / "state")}) as served:
+        make(served, "cut", **crop(8))
+        make(served, "edge", parent="cut", **crop(6))
+        patch(served, "cut", crop(4))
+        for nothing in ("api/v1/array/full/{}/x", "api/v1/metadata/{}/x", "zarr/v2/{}/.zarray"):
+            assert served.get("/" + nothing.format(f"{TREE}/edge")).status_code == 404, nothing
+        assert served.get(f"/zarr/v2/{TREE}/edge/.zgroup").status_code == 200
+        assert served.get(f"/api/v1/search/{TREE}/edge").json()["data"] == []
 
 
 def test_what_was_computed_once_is_there_when_the_parameters_come_back(folder, tmp_path, monkeypatch):
@@ -100,3 +112,19 @@ def test_a_signal_may_be_called_as_a_route_is(tmp_path):
             assert served.get(f"{address}/undo/history").json()["data"] == [row]
             answer = served.client.post(f"{address}/undo", json={"change": row["change"]})
             assert answer.json()["data"]["deleted"] == ["undo"]
+
+
+def test_all_of_it_is_there_after_a_restart(folder, tmp_path):
+    with serving([folder], arguments={"state": str(tmp_path / "state")}) as first:
+        make(first, "a")
+        make(first, "b", sigma=2.0)
+        patch(first, "a", {"name": "c", "description": "kept", "parameters": {"sigma": 4.0}})
+        change = delete(first, "b").json()["data"]["change"]
+        rows, shown = history(first).json(), described(first, "c")
+    with serving([folder], arguments={"state": str(tmp_path / "state")}) as again:
+        assert listed(again) == {"root", "navigator", "c"}
+        assert described(again, "c") == shown
+        assert history(again).json() == rows
+        assert [node["id"] for node in undo(again, change).json()["data"]["changed"]] == ["b"]
+        expected = np.frombuffer(data(again, "c").content, "<f4")
+        assert expected.size == 120

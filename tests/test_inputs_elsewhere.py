@@ -14,10 +14,11 @@ from test_database import read_only
 from test_previews import previewing
 from test_rights import AUTHENTICATION, POLICY, logged_in
 
+from tiled_spyde.chains import Step
 from tiled_spyde.errors import InvalidOperation, NameTaken, NotFound, Unavailable
 from tiled_spyde.events import Streams, view_of
 from tiled_spyde.named import paths_of
-from tiled_spyde.previews import Previews, Step
+from tiled_spyde.previews import Previews
 
 HERE, THERE = ("a.hspy", "signal"), ("b.hspy", "signal")
 OTHER = {"reference": {"node": "/b.hspy/signal/root"}}

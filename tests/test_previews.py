@@ -246,7 +246,6 @@ class TestOtherProcesses:
                 row.key for row in rows[50 - left :]
             ]
 
-
     def test_who_ends_it_while_it_is_about_to_write_is_heard(self, kept, tmp_path, monkeypatch):
         catalog, held = kept
         ended, waited = held._ended, []

@@ -13,6 +13,7 @@ from tiled_spyde.bodies import Bodies
 from tiled_spyde.cache import give_back_memory
 from tiled_spyde.catalog import Catalog
 from tiled_spyde.collecting import spare_what_stays
+from tiled_spyde.containers import remember_trees, top_listing
 from tiled_spyde.database import Database
 from tiled_spyde.evaluate import Evaluator
 from tiled_spyde.events import Streams
@@ -20,8 +21,6 @@ from tiled_spyde.following import Following
 from tiled_spyde.index import Index
 from tiled_spyde.jobs import Jobs, JobStreams
 from tiled_spyde.lane import LaneSettings
-from tiled_spyde.containers import remember_trees, top_listing
-from tiled_spyde.listing import Listing
 from tiled_spyde.marks import News, Turn
 from tiled_spyde.previews import Previews
 from tiled_spyde.routes import routes
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tiled_spyde.index import Progress
+    from tiled_spyde.listing import Listing
     from tiled_spyde.rights import Rights
     from tiled_spyde.settings import FolderSettings
     from tiled_spyde.sources import Source
@@ -96,7 +96,11 @@ class Service:
         self._jobs = Jobs(self.catalog, self._evaluator, state / "jobs", self._previews)
         self._streams = Streams(self.catalog, self._jobs.state_of)
         self._followed = JobStreams(self._jobs)
-        self._evaluator.wholes.told += [self._look_again, self._states.tell]
+        self._evaluator.wholes.told += [
+            self._streams.changed,
+            self._followed.changed,
+            self._states.tell,
+        ]
         metrics.watch_previews(self._previews)
         metrics.watch_followers(self._streams, "trees")
         metrics.watch_followers(self._followed, "jobs")
@@ -158,11 +162,8 @@ class Service:
     def _hear(self) -> None:
         """Tell of computations that have begun or ended in another process."""
         if self._states.heard():
-            self._look_again()
-
-    def _look_again(self) -> None:
-        self._streams.changed()
-        self._followed.changed()
+            self._streams.changed()
+            self._followed.changed()
 
     def _index(self, tell: Callable[[Progress], None]) -> Index:
         apart, settle = self._rights is not None, self._bounds.settle_seconds
