@@ -7,8 +7,8 @@ import json
 import shutil
 
 import pytest
+from catalog_samples import addresses, contents, source
 from catalog_samples import catalog as catalog_of
-from catalog_samples import contents, source
 from conftest import serving, until
 from test_database import read_only
 from test_previews import previewing
@@ -80,6 +80,20 @@ class TestATreeInWhichNobodyHasMadeAnything:
         for catalog in (made, catalog_of(tmp_path / "state", data)):
             assert catalog.tree(("b.hspy", "second")).entering(node.name) == {THERE}
             assert catalog.add_node(THERE, parent="root", operation="sum", parameters={})[0].name == "sum"
+
+    @pytest.mark.parametrize("file", ['µ "x" & 100 %.hspy', "#a.hspy", "back\\slash.hspy", "日本語/ß.hspy"])
+    def test_whatever_its_file_is_called(self, kept, tmp_path, file):
+        path = tmp_path / "data" / file
+        kept.update({path: source(path, "odd")})
+        address = next(at for at in addresses(kept.top) if at not in {("a.hspy",), ("b.hspy",)})
+        other = {"reference": {"node": f"/{'/'.join(address)}/signal/root"}}
+        node, _ = kept.add_node(HERE, parent="root", operation="subtract_reference", parameters=other)
+        assert len(written(tmp_path)) == 2
+        for catalog in (kept, catalog_of(tmp_path / "state", tmp_path / "data")):
+            tree = catalog.tree(HERE)
+            assert tree.failure(node.name) is None
+            assert tree.entering(node.name) == {(*address, "signal")}
+            assert "/signal/" not in tree.nodes[node.name].parameters
 
     def test_another_process_finds_a_preview_that_names_it(self, kept, tmp_path):
         with previewing(tmp_path) as one, previewing(tmp_path) as two:
