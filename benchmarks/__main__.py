@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 # Who measures which rows: `run(options, numbers)` of the module.
 SECTIONS = {
     "frames": ("1", "1z", "2", "3", "4", "5", "6", "11", "11b"),
-    "crowds": ("3", "7", "8"),
-    "dragged": ("9", "12"),
+    "crowds": ("3", "7", "8", "15"),
+    "dragged": ("9", "12", "14", "16", "17"),
     "memory": ("10",),
     "starting": ("13",),
 }
-NUMBERS = "1 1z 2 3 4 5 6 7 8 9 10 11 11b 12 13".split()
+NUMBERS = "1 1z 2 3 4 5 6 7 8 9 10 11 11b 12 13 14 15 16 17".split()
 
 
 def main() -> None:
@@ -61,7 +61,7 @@ def _section(name: str, options: argparse.Namespace, wanted: set[str]) -> Iterab
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
-        "--only", nargs="+", choices=NUMBERS, default=NUMBERS, metavar="ROW", help="1 1z … 13"
+        "--only", nargs="+", choices=NUMBERS, default=NUMBERS, metavar="ROW", help="1 1z … 17"
     )
     parser.add_argument("--rounds", type=int, default=100, help="requests per contender and row")
     parser.add_argument("--detectors", type=int, nargs="+", default=[128, 256], metavar="PIXELS")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import statistics
 import sys
@@ -13,8 +14,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Barrier, Thread
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from benchmarks.clients import SocketClient
+from benchmarks.floor import map_step
 from benchmarks.instrumented import CALLS, calls
 from benchmarks.lines import Line, guarded, line
 from benchmarks.rows import OCTETS, RESULT
@@ -44,6 +47,7 @@ def run(options: argparse.Namespace, only: Collection[str]) -> Iterator[Line]:
         measured = {
             "3": never_computed,
             "7": crowd,
+            "15": kept,
             "8": partial(abandoned, times=min(3, options.rounds // 2)),
         }
         for number in sorted(only):
@@ -166,6 +170,30 @@ def _one(server: Instrumented, position: Position) -> float:
     client.get(server.path("slow", position))
     client.close()
     return 1e3 * (time.perf_counter() - begin)
+
+
+def kept(scan: Scan) -> Iterator[Line]:
+    """Look at previews, a pattern's and a map's, keep them, and look at the nodes: functions called by that."""
+    position, look = scan.visited[16], "::8,::8"
+    tried = {"pattern": ("gaussian_filter", {"sigma": 2.5}), "map": map_step(9.5)}
+    with instrumented(scan, "kept") as server:
+        client = SocketClient(server.url)
+        for name, (operation, parameters) in tried.items():
+            asked = look if name == "map" else f"{position[0]},{position[1]}"
+            steps = quote(json.dumps([{"operation": operation, "parameters": parameters}]), safe="")
+            url = f"/api/v1/derive/{server.tree}/{RESULT}?steps={steps}&slice={asked}{OCTETS}"
+            preview, before = client.get(url), server.calls()
+            make(server.url, server.tree, f"kept_{name}", RESULT, operation, parameters)
+            node = client.get(f"/api/v1/array/full/{server.tree}/kept_{name}?slice={asked}{OCTETS}")
+            if preview != node:
+                raise RuntimeError(f"the {name} and its preview differ")
+            if not before:
+                raise RuntimeError("no call was written down")
+            called = sum((server.calls() - before).values())
+            what = f"a preview (a {name}) kept, and looked at as a node: calls of functions"
+            described = {"frame": f"{scan.detector}²", "client": "socket"}
+            yield line("15", what, called, unit="", most=0, target="computes nothing", **described)
+        client.close()
 
 
 def never_computed(scan: Scan) -> Iterator[Line]:

@@ -138,6 +138,7 @@ def run_until(condition: Callable[[], bool], bound: float = 60.0) -> None:
     from pyqtgraph.Qt import QtCore, QtWidgets
 
     application, end = QtWidgets.QApplication.instance(), time.perf_counter() + bound
+    application.processEvents()  # whoever is late gets to paint all the same
     while not condition():
         if time.perf_counter() > end:
             raise RuntimeError("what was waited for did not come")

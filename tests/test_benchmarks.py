@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from benchmarks import __main__ as bench
-from benchmarks import crowds, dragged, frames, h5grove_server, load, memory, report
+from benchmarks import crowds, dragged, frames, h5grove_server, load, memory, report, sliding
 from benchmarks.clients import Answer
+from benchmarks.dragging import Watch
 from benchmarks.instrumented import CALLS, Counted, calls
 from benchmarks.lines import failed, guarded, line
 from benchmarks.measure import SELDOM, check, lines, measure
@@ -230,6 +231,27 @@ def test_viewer_is_judged_by_the_medians_of_its_rounds():
     assert (last["ratio"], last["met"], idle["met"]) == (1.4, True, True)
     far = [{"frames/s": 40.0, "beyond round trip p95 ms": 20.0, "stall p99 ms": 9.0}]
     assert [found["met"] for found in dragged.lines("12", far)] == [False] * 3
+    slid = [{"beyond p95 ms": ms, "function ms": 1.0} for ms in (15.0, 40.0, 14.0)]
+    assert [(found["row"], found["met"]) for found in dragged.lines("14 filter", slid)] == [("14", True)]
+    assert [found["met"] for found in dragged.lines("17", [{"listed s": 1.2}])] == [False]
+
+
+def test_everything_that_is_slid_has_a_line():
+    assert {f"14 {what}" for what in sliding.SLID} == {
+        name for name in dragged.JUDGED if name.startswith("14")
+    }
+    assert (
+        {name.split()[0] for name in dragged.JUDGED} == set(dragged.MODULES) == set(bench.SECTIONS["dragged"])
+    )
+
+
+def test_an_event_lasts_until_the_last_of_several_pictures_is_painted():
+    one, other = Watch({"a": 0.0, "b": 1.0}, {"a": 0.5, "b": 1.25}), Watch({"a": 0.0, "b": 1.0}, {"b": 2.0})
+    for watch in (one, other):
+        watch.ticks = [(0.0, 0.0), (0.001, 0.0), (0.002, 0.001)]
+    found = sliding.together([one, other], round_trip=0.25, functions=0.05)
+    assert found["p50 ms"] == 1500.0
+    assert found["beyond p95 ms"] == pytest.approx(found["p95 ms"] - 300)
 
 
 def test_record_says_what_it_depends_on_but_not_where(tmp_path, monkeypatch):
