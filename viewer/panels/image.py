@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +30,7 @@ FARTHEST = 16.0
 AXIS_WIDTH, AXIS_HEIGHT = 66, 42
 
 
+@cache
 def lookup_table(name: str) -> NDArray[np.uint8]:
     """256 colours of a colormap, shape (256, 3)."""
     if name == "gray":
@@ -69,6 +71,7 @@ class ImageView(PlotView):
         self._spans = self._detail_spans = (Span(0, 1), Span(0, 1))
         self._detail_picture: Picture | None = None
         self._levels: Levels = (0.0, 1.0)
+        self._colormap = ""
         if not with_axes:
             for side in ("left", "bottom"):
                 self.hideAxis(side)
@@ -124,6 +127,9 @@ class ImageView(PlotView):
 
     def set_colormap(self, name: str) -> None:
         """Paint with another colormap; overlays take a colour that stands out from it."""
+        if name == self._colormap:
+            return
+        self._colormap = name
         table = lookup_table(name)
         self.overview.setLookupTable(table)
         self.detail.setLookupTable(table)

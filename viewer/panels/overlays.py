@@ -36,9 +36,10 @@ class Crosshair(pg.GraphicsObject):
         self.setAcceptedMouseButtons(QtCore.Qt.MouseButton.NoButton)
 
     def move_to(self, x: float, y: float) -> None:
-        """Point at a place, in the view's coordinates."""
-        self.place = QtCore.QPointF(x, y)
-        self.update()
+        """Point at a place, in the view's coordinates; where it is already, nothing is painted anew."""
+        if (place := QtCore.QPointF(x, y)) != self.place:
+            self.place = place
+            self.update()
 
     def set_colour(self, colour: str, halo: str = HALO) -> None:
         """Choose a colour that stands out, and one around it that keeps it visible everywhere."""

@@ -43,8 +43,9 @@ class PinMarks(pg.GraphicsObject):
 
     def show_at(self, places: Sequence[QtCore.QPointF]) -> None:
         """Show marks at places, in the view's coordinates; the first is number one."""
-        self.places = tuple(places)
-        self._changed()
+        if tuple(places) != self.places:
+            self.places = tuple(places)
+            self._changed()
 
     def boundingRect(self) -> QtCore.QRectF:  # noqa: N802 (Qt)
         """All of the view."""
