@@ -27,6 +27,7 @@ SCHEMAS = {
     "columns": {"type": "object", "properties": {"first": FIRST}},
     "total": {"type": "object", "properties": {"scale": {**FACTOR, "unit": "counts"}}},
     "rename": {"type": "object", "properties": {"scale": {**FACTOR, "default": 0.1}}},
+    "minus": {"type": "object", "properties": {"other": {"default": None, "x-node": {"navigation": "none"}}}},
     "note": {"type": "object", "properties": {"text": {"type": "string", "default": ""}}},
 }
 

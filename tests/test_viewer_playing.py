@@ -261,6 +261,16 @@ def test_what_is_out_of_bounds_is_not_asked_for(qtbot, server, form):
     assert form.keep.isEnabled()
 
 
+def test_an_operation_that_wants_more_before_it_can_be_tried_shows_no_preview_of_another(qtbot, window, form):
+    pick(window, "minus")
+    qtbot.waitUntil(lambda: window.session.state.node.path == ROOT and shown(window))
+    assert form.row("other").problem.text() == "choose a node"
+    assert not window.signal.badge.isVisible()
+    assert not form.keep.isEnabled()
+    pick(window, "multiply")
+    qtbot.waitUntil(lambda: previewed(window, "multiply"))
+
+
 def test_reset_shows_the_defaults_again(qtbot, window, form):
     set_factor(form, 5.0)
     qtbot.waitUntil(lambda: previewed(window, "multiply", factor=5.0))

@@ -90,3 +90,17 @@ def test_a_reference_pattern_from_another_scan_is_subtracted(qtbot, window):
     window.parameters.keep.click()
     qtbot.waitUntil(lambda: not session.state.node.is_preview and shown(window))
     assert "subtract_reference" in session.state.node.operations
+
+
+def test_a_preview_that_is_a_single_number_says_it_and_follows_its_slider(qtbot, window):
+    image = next(tree for tree in window.session.library.all_trees() if tree.path[0] == "image.hspy")
+    choose(qtbot, window, *image.root.path)
+    window.toolbar.play.click()
+    pick(window, "virtual_image")
+    qtbot.waitUntil(lambda: previewed(window, "virtual_image"))
+    before = window.signal.message.text()
+    assert window.signal.message.isVisible()
+    slider = window.parameters.row("detector.radius").editor.slider
+    slider.setValue(slider.value() + slider.maximum() // 9)
+    qtbot.waitUntil(lambda: previewed(window, "virtual_image") and window.signal.message.text() != before)
+    assert float(window.signal.message.text()) > float(before)

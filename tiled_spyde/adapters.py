@@ -212,7 +212,7 @@ def structure(recipe: Recipe) -> ArrayStructure:
 def in_a_header(recipe: Recipe) -> str | None:
     """Return axes and chunk as JSON that fits into a header, so that a slice tells what it is a slice of; or None."""
     axes, chunk = recipe.info.axes, chunk_shape(recipe)
-    if any(axis.values is not None for axis in axes):
+    if not axes or any(axis.values is not None for axis in axes):
         return None
     told = json.dumps({"axes": [axis.to_json() for axis in axes], "chunk": chunk}, separators=(",", ":"))
     return told if len(told) <= _LONGEST_HEADER else None

@@ -50,6 +50,7 @@ class Playground(QtCore.QObject):
         tree.make_asked.connect(self.make)
         tree.change_asked.connect(self.change)
         panel.tried.connect(playing.attempt)
+        panel.unready.connect(playing.pause)
         panel.kept.connect(self._keep)
         panel.applied.connect(self._apply)
         panel.discarded.connect(playing.discard)

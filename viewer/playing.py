@@ -95,6 +95,14 @@ class Playing(QtCore.QObject):
         else:
             self._ask(trial)
 
+    def pause(self) -> None:
+        """Show what is played with: nothing can be tried yet, and what was tried before is of another operation."""
+        self._session.fetcher.drop(PREVIEW)
+        self._wanted = self._shown = None
+        node, back = self._session.state.node, self.changing or self.source
+        if node is not None and node.is_preview and back is not None:
+            self._session.choose(back)
+
     def keep(self, name: str | None) -> None:
         """Make a node of what was tried last; the service has computed it already."""
         trial, make = self._wanted, self._session.service.make_node

@@ -106,6 +106,8 @@ def signal_word(node: Node) -> str:
         return "Colour image"
     if (word := SIGNAL_WORDS.get(node.signal_type)) is not None:
         return word
+    if node.shape == (1,):
+        return "Value"
     units = [pretty_units(axis.units) for axis in node.signal_axes]
     if node.kind is Kind.IMAGE:
         return "Diffraction" if any("⁻¹" in unit for unit in units) else "Image"

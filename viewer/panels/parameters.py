@@ -31,6 +31,9 @@ class ParametersPanel(Panel):
     kept = QtCore.Signal(object)  # name or None
     applied = QtCore.Signal()
     discarded = QtCore.Signal()
+    unready = (
+        QtCore.Signal()
+    )  # another operation was chosen, and something must be told before it can be tried
 
     def __init__(self) -> None:
         super().__init__()
@@ -218,6 +221,8 @@ class ParametersPanel(Panel):
         self.name.setPlaceholderText(suggested(self.operation.currentData(), self._taken))
         self.help.setText(self._summary)
         self._changed()
+        if self._wrong:
+            self.unready.emit()
 
     def _complete(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """Return parameters with what they leave out."""

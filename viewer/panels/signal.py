@@ -132,7 +132,10 @@ class SignalPanel(Panel):
             self.view.paint_picture(answer.value, answer.request, levels)
         else:
             self.view.paint_picture(answer.value, levels)
-        self._stack.setCurrentWidget(self.view)
+        single = answer.value.raw.shape == (1,)  # of which a curve would show nothing
+        if single:
+            self.message.setText(number(answer.value.raw.item()))
+        self._stack.setCurrentWidget(self.message if single else self.view)
         self._say()
         self.view.hover_again()
 
