@@ -250,6 +250,21 @@ def test_what_is_refused_stands_at_its_field_and_the_last_preview_stays(qtbot, w
     assert not row.problem.isVisible()
 
 
+def test_a_preview_that_takes_its_time_is_waited_for_in_words(qtbot, server, window, form):
+    badge = window.signal.badge
+    server.traffic.held.add("/preview@")  # a mean over a scan, say: what it is is known, its numbers are not
+    pick(window, "columns")
+    qtbot.waitUntil(lambda: badge.text() == "waiting …")
+    pick(window, "multiply")
+    qtbot.waitUntil(lambda: previewed(window, "multiply"))
+    assert badge.text() == "preview"
+    server.traffic.held.add("/halved@")
+    window.session.show(("signal", "halved"))
+    qtbot.waitUntil(lambda: badge.isVisible() and badge.text() == "waiting …")
+    choose(qtbot, window, *ROOT)
+    assert not badge.isVisible()
+
+
 def test_what_is_out_of_bounds_is_not_asked_for(qtbot, server, form):
     server.workshop.asked.clear()
     set_factor(form, 0.0)

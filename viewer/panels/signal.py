@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from viewer.theme import Theme
 
 
+BADGE, LATE_MS = "preview", 300
+
+
 class SignalPanel(Panel):
     """Shows what a node has at the position; a map node as a whole, with the crosshair on it."""
 
@@ -32,7 +35,7 @@ class SignalPanel(Panel):
 
     def __init__(self) -> None:
         super().__init__()
-        self.title, self.badge = Title(), QtWidgets.QLabel("preview")
+        self.title, self.badge = Title(), QtWidgets.QLabel(BADGE)
         self.badge.setObjectName("badge")
         self.badge.hide()
         self.image, self.curve = ImageView(), CurveView()
@@ -50,6 +53,8 @@ class SignalPanel(Panel):
         self.column.addWidget(self._stack, 1)
         self.node: Node | None = None
         self.painted_at: tuple[int, ...] = ()
+        self._late = QtCore.QTimer(self, singleShot=True, interval=LATE_MS)
+        self._late.timeout.connect(self._say_late)
         self._position: tuple[int, ...] = ()
         for view in (self.image, self.curve):
             view.stepped.connect(self.stepped)
@@ -79,10 +84,11 @@ class SignalPanel(Panel):
             self.view.blank()  # nothing can be drawn of it, and what is there is of another node
         old, self.node = self.node, node
         view = self.view
-        self.badge.setVisible(node.is_preview)
+        self._show_badge()
         if node.error is not None:
             view.blank()
             return
+        self._late.start()
         if isinstance(view, ImageView):
             self._keep_zoom(view, old, node)
         elif view.axes != node.shown_axes:
@@ -128,6 +134,7 @@ class SignalPanel(Panel):
         if answer.request is None or self.node is None or answer.request.node != self.node:
             return
         self.painted_at = answer.request.position
+        self._show_badge()
         if isinstance(self.view, ImageView):
             self.view.paint_picture(answer.value, answer.request, levels)
         else:
@@ -149,6 +156,7 @@ class SignalPanel(Panel):
     def blank(self, reason: str) -> None:
         """Say why there is no frame instead of showing one of another place."""
         self.view.blank()
+        self._show_badge()
         self.painted_at = ()
         self.message.setText(reason)
         self._stack.setCurrentWidget(self.message)
@@ -160,6 +168,16 @@ class SignalPanel(Panel):
             self.view.set_levels(levels)
         elif self.view.picture is not None:
             self.view.paint_picture(self.view.picture, levels)
+
+    def _show_badge(self) -> None:
+        self._late.stop()
+        self.badge.setText(BADGE)
+        self.badge.setVisible(self.node is not None and self.node.is_preview)
+
+    def _say_late(self) -> None:
+        """Tell that what is painted is not yet of the node that was chosen: a mean over a scan may take a minute."""
+        self.badge.setText("waiting …")
+        self.badge.show()
 
     def _say(self) -> None:
         """Title: which signal, which node, which position (of the frame that is painted)."""
