@@ -152,10 +152,10 @@ def test_a_connection_that_was_closed_while_idle_is_replaced_and_a_new_one_is_no
     connections = Connections(service.client)
     try:
         if answers:
-            assert [connections.get("/", {}, Call()).text for _ in range(3)] == ["hi"] * 3
+            assert [connections.ask("/", None, {}, Call()).text for _ in range(3)] == ["hi"] * 3
         else:
             with pytest.raises(httpx.RemoteProtocolError):
-                connections.get("/", {}, Call())
+                connections.ask("/", None, {}, Call())
         assert service.requests == requests
     finally:
         connections.close()
