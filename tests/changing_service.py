@@ -7,9 +7,11 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, HTTPException, Request
-from fastapi.responses import StreamingResponse
+from fastapi.responses import JSONResponse, StreamingResponse
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from viewer_service import PinnedMap
 
 
@@ -22,7 +24,7 @@ class Changes:
     def __init__(self, top: PinnedMap, telling: bool = True) -> None:
         self.top, self.telling = top, telling
         self.forbidden: set[str] = set()
-        self.done: list[tuple[PinnedMap, dict[str, Any]]] = []
+        self.done: list[Callable[[], dict[str, Any]]] = []  # what takes each change back
         self.followers: list[asyncio.Queue] = []
         self.followed: list[str] = []
         self.loop: asyncio.AbstractEventLoop | None = None
@@ -75,9 +77,31 @@ class Changes:
         self._match(tree, name, request)
         if wanted["name"] in tree._mapping:
             raise HTTPException(409, f"There is a node called {wanted['name']!r} already.")
-        tree._mapping = {wanted["name"] if key == name else key: node for key, node in tree._mapping.items()}
-        self.tell("node", {"what": "changed", "name": wanted["name"]})
-        return {"data": {"id": wanted["name"]}}
+        self._rename(tree, name, wanted["name"])
+        return JSONResponse({"data": {"id": wanted["name"]}}, headers={"ETag": f'"{len(self.done)}"'})
+
+    def _rename(self, tree: PinnedMap, name: str, other: str) -> dict[str, Any]:
+        if name not in tree._mapping:
+            raise HTTPException(409, f"{name!r} was changed by ada since.")
+        tree._mapping = {other if key == name else key: node for key, node in tree._mapping.items()}
+        self.done.append(lambda: self._rename(tree, other, name))
+        self._attributes(tree._mapping[other])["version"] = len(self.done)
+        self.tell("node", {"what": "changed", "name": other})
+        return {"changed": [{"id": other}], "deleted": []}
+
+    def _delete(self, tree: PinnedMap, names: list[str]) -> dict[str, Any]:
+        gone = {name: tree._mapping.pop(name) for name in names}
+        self.done.append(lambda: self._bring_back(tree, gone))
+        self.tell("node", {"what": "deleted", "name": names[0]})
+        return {"changed": [], "deleted": names}
+
+    def _bring_back(self, tree: PinnedMap, nodes: dict[str, Any]) -> dict[str, Any]:
+        if any(name in tree._mapping for name in nodes):
+            raise HTTPException(409, "Somebody has made another node of that name since.")
+        tree._mapping.update(nodes)
+        self.done.append(lambda: self._delete(tree, list(nodes)))
+        self.tell("node", {"what": "made"})
+        return {"changed": [{"id": name} for name in nodes], "deleted": []}
 
     async def delete(self, path: str, request: Request, recursive: bool = False) -> Any:
         self._allow("DELETE")
@@ -88,17 +112,12 @@ class Changes:
             gone += [key for key, node in tree._mapping.items() if self._attributes(node)["parent"] == one]
         if len(gone) > 1 and not recursive:
             raise HTTPException(409, f"Others are made from {name!r}: {', '.join(gone[1:])}.")
-        self.done.append((tree, {key: tree._mapping.pop(key) for key in gone}))
-        self.tell("node", {"what": "deleted", "name": name})
+        self._delete(tree, gone)
         return {"data": {"deleted": gone, "change": len(self.done)}}
 
     async def undo(self, path: str, request: Request) -> Any:
-        tree, nodes = self.done[(await request.json())["change"] - 1]
-        if any(name in tree._mapping for name in nodes):
-            raise HTTPException(409, "Somebody has made another node of that name since.")
-        tree._mapping.update(nodes)
-        self.tell("node", {"what": "made"})
-        return {"data": {"changed": [{"id": name} for name in nodes], "deleted": [], "change": 9}}
+        told = self.done[(await request.json())["change"] - 1]()
+        return {"data": {**told, "change": len(self.done)}}
 
     @staticmethod
     def _attributes(node: Any) -> dict[str, Any]:

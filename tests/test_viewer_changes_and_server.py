@@ -55,7 +55,64 @@ def test_what_somebody_else_renames_stays_on_the_screen(qtbot, window, other):
     choose(qtbot, window, *made.path)
     changes.rename(other, made, "coarse")
     qtbot.waitUntil(lambda: window.session.state.node.name == "coarse" and shown(window))
+    assert window.banner.text.text() == "'binned' is called 'coarse' now."
+
+
+def test_what_somebody_else_deletes_gives_way_to_what_it_was_made_from(qtbot, window, other):
+    made = other.make_node(window.of, "root", "bin", {"x": 2}, "binned")
+    below = other.make_node(window.of, "binned", "bin", {"y": 2}, "below")
+    choose(qtbot, window, *below.path)
+    changes.delete(other, below, recursive=False)
+    qtbot.waitUntil(lambda: window.session.state.node.path == made.path and shown(window))
+    assert "below is gone from the service" in window.banner.text.text()
+    assert window.banner.text.text().endswith("This is binned.")
+    changes.delete(other, made, recursive=False)
+    qtbot.waitUntil(lambda: window.session.state.node.name == "root" and shown(window))
+    assert window.banner.text.text().endswith("This is scan4d.hspy.")
+
+
+def test_another_node_of_the_old_name_is_not_taken_for_it(qtbot, window, other):
+    made = other.make_node(window.of, "root", "bin", {"x": 2}, "binned")
+    choose(qtbot, window, *made.path)
+    window.follower.close()  # both changes are listed at once
+    changes.rename(other, made, "coarse")
+    other.make_node(window.of, "root", "bin", {"y": 2}, "binned")
+    window.session.relist()
+    qtbot.waitUntil(lambda: window.session.state.node.name == "coarse" and shown(window))
+
+
+def test_parameters_are_taken_back_and_the_history_says_who_did_what(qtbot, window, other):
+    made = other.make_node(window.of, "root", "bin", {"x": 2}, "binned")
+    choose(qtbot, window, *made.path)
+    window.playground.change(made.path)
+    window.playground.playing.attempt("bin", {"x": 4})
+    qtbot.waitUntil(lambda: window.session.state.node.is_preview and shown(window))
+    window.playground.playing.apply()
+    qtbot.waitUntil(lambda: window.session.find(made.path).own_parameters["x"] == 4)
+    assert window.tree.notice.text.text() == "Changed 'binned'."
+    window.editing.show_history(made.path, window.of)
+    qtbot.waitUntil(lambda: window.editing.menu is not None)
+    window.editing.menu.close()
+    told = [action.text().partition("   ")[2] for action in window.editing.menu.actions()]
+    assert told == ["changed 'binned': x 2 → 4", "made 'binned'"]
+    qtbot.keyClick(window, Key.Key_Z, QtCore.Qt.KeyboardModifier.ControlModifier)
+    qtbot.waitUntil(lambda: window.session.find(made.path).own_parameters["x"] == 2 and shown(window))
+    assert window.session.state.node.shape == made.shape
     assert not window.banner.isVisible()
+    window.editing.menu.actions()[0].trigger()  # it was undone already
+    qtbot.waitUntil(lambda: "Not undone (changed 'binned': x 2 → 4)" in window.banner.text.text())
+
+
+def test_a_node_that_was_kept_is_taken_back(qtbot, window):
+    window.playground.make(None)
+    window.playground.playing.attempt("bin", {"x": 2})
+    qtbot.waitUntil(lambda: window.session.state.node.is_preview and shown(window))
+    window.playground.playing.keep("kept")
+    kept = (*window.of, "kept")
+    qtbot.waitUntil(lambda: window.session.state.node.path == kept and kept in window.tree.items)
+    qtbot.keyClick(window, Key.Key_Z, QtCore.Qt.KeyboardModifier.ControlModifier)
+    qtbot.waitUntil(lambda: window.session.state.node.name == "root" and kept not in window.tree.items)
+    assert window.tree.notice.text.text() == "Undone: made 'kept'."
 
 
 def test_rename_delete_and_undo(qtbot, window, other):

@@ -92,7 +92,7 @@ def test_nodes_chosen_in_the_list_stand_side_by_side(qtbot, window):
     assert one.isVisible()
     assert other.isVisible()
     assert not window.signal.isVisible()
-    assert "A · root" in one.title.text()
+    assert "A · scan.hspy" in one.title.text()
     assert "(3, 2)" in other.title.text()
     qtbot.keyClick(window, Key.Key_C)
     assert window.signal.isVisible()
@@ -278,7 +278,7 @@ def test_curves_lie_in_one_plot_with_what_is_between_them(qtbot, window):
         np.testing.assert_array_equal(plot.view.curves[which].getData()[1], expected)
     colours = {curve.opts["pen"].color().name() for curve in plot.view.curves.values()}
     assert len(colours) == 3
-    assert "A · root" in plot.legend.text()
+    assert "A · spectra.hspy" in plot.legend.text()
 
 
 def test_a_map_stands_beside_frames_and_is_asked_for_once(qtbot, window, service):

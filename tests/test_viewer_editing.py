@@ -112,7 +112,25 @@ def test_deleting_asks_in_the_list_where_others_depend_on_it_and_can_be_undone(q
     notice.button.click()
     qtbot.waitUntil(lambda: {"halved", "child"} <= listed(window))
     qtbot.waitUntil(lambda: window.session.state.node.path == HALVED and shown(window))
-    assert not notice.isVisible()
+    assert notice.text.text() == "Undone: deleted 'halved' and 1 made from it."
+    notice.button.click()
+    qtbot.waitUntil(lambda: not {"halved", "child"} & listed(window))
+    qtbot.waitUntil(lambda: window.session.state.node.path == (*TREE, "root") and shown(window))
+    assert not window.banner.isVisible()
+
+
+def test_a_name_is_taken_back_and_given_again(qtbot, window):
+    control, shift = QtCore.Qt.KeyboardModifier.ControlModifier, QtCore.Qt.KeyboardModifier.ShiftModifier
+    type_name(qtbot, window, "dim")
+    qtbot.waitUntil(lambda: window.session.state.node.name == "dim" and shown(window))
+    assert window.tree.notice.text.text() == "Renamed 'halved' to 'dim'."
+    qtbot.keyClick(window, Key.Key_Z, control)
+    qtbot.waitUntil(lambda: window.session.state.node.path == HALVED and shown(window))
+    assert window.tree.notice.text.text() == "Undone: renamed 'halved' to 'dim'."
+    qtbot.keyClick(window, Key.Key_Z, control | shift)
+    qtbot.waitUntil(lambda: window.session.state.node.name == "dim" and shown(window))
+    assert window.tree.notice.text.text() == "Done again: renamed 'halved' to 'dim'."
+    assert not window.banner.isVisible(), "whoever does it need not be told"
 
 
 def test_what_nothing_depends_on_is_deleted_at_once_and_ctrl_z_brings_it_back(qtbot, window):
@@ -144,7 +162,7 @@ def test_what_cannot_be_brought_back_is_told(qtbot, window, service):
     service.changes.put("scan.hspy/signal", "child", node(encoded(5, 7), scan_axes(5, 7), "0d", "root"))
     window.tree.notice.button.click()
     qtbot.waitUntil(
-        lambda: "'child' could not be brought back: Somebody has made another" in window.banner.text.text()
+        lambda: "Not undone (deleted 'child'): Somebody has made another" in window.banner.text.text()
     )
 
 

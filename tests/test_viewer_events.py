@@ -78,7 +78,7 @@ def test_a_node_that_others_rename_stays_on_the_screen(qtbot, window, service):
     nodes["half"] = nodes.pop("halved")
     service.changes.tell("node", {"what": "changed", "name": "half"})
     qtbot.waitUntil(lambda: window.session.state.node.name == "half" and shown(window))
-    assert not window.banner.isVisible()
+    assert window.banner.text.text() == "'halved' is called 'half' now."
     np.testing.assert_array_equal(window.signal.picture.raw, (SCAN[2, 3] / 2).astype("f4"))
 
 

@@ -77,7 +77,7 @@ def test_a_node_that_changed_is_listed_again(qtbot, window, scan_service):
     qtbot.waitUntil(lambda: window.session.state.node.key == "0b" and shown(window))
     assert window.session.state.position == (1, 1)
     np.testing.assert_array_equal(window.signal.picture.raw, SCAN[1, 1] + 500)
-    assert says(window, "signal has changed", "root as it is now")
+    assert says(window, "signal has changed", "signal as it is now")
 
 
 def test_a_node_that_is_gone_for_good_is_said_so_once(qtbot, window, scan_service):

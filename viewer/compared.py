@@ -82,7 +82,7 @@ class Rounds:
 def why_no_difference(a: Node, b: Node) -> str:
     """Return why two nodes cannot be subtracted pixel by pixel; empty where they can."""
     if a.error is not None or b.error is not None:
-        return f"{(a if a.error is not None else b).name} is failed"
+        return f"{(a if a.error is not None else b).called} is failed"
     if a.kind is not b.kind:
         return f"one is {_article(a.kind)}, the other {_article(b.kind)}"
     if a.colour_axes or b.colour_axes:

@@ -112,6 +112,7 @@ def node_from_json(path: tuple[str, ...], attributes: dict[str, Any]) -> Node | 
         version=int(described.get("version") or 0),
         progress=_progress(described.get("progress")),
         inputs=tuple(_names_in(path[:-1], (described.get("inputs") or {}).values())),
+        id=str(described.get("id") or ""),
     )
 
 

@@ -1,4 +1,4 @@
-"""Renaming and deleting nodes from the list, and bringing back what was deleted.
+"""Renaming and deleting nodes from the list, taking back what was done, and what was done before.
 
 Nothing changes on the screen before the service has said that it did: what was refused is told in words, and the
 list shows what there is.
@@ -6,16 +6,20 @@ list shows what there is.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
 from viewer import changes
-from viewer.changes import CONFLICT, Allowed, Deletion
+from viewer.changes import CONFLICT, Allowed, Change
 from viewer.errors import Forbidden, Refused
 from viewer.presence import BESIDE, NOTICE
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from viewer.changes import Undone
     from viewer.errors import ServiceError
     from viewer.nodes import Node
     from viewer.panels.tree import TreePanel
@@ -26,7 +30,7 @@ if TYPE_CHECKING:
     Path = tuple[str, ...]
 
 EDITING = f"{BESIDE} editing"
-KEYS = {"rename": "F2", "delete": "Del", "undo": "Ctrl+Z"}
+KEYS = {"rename": "F2", "delete": "Del", "undo": "Ctrl+Z", "redo": "Ctrl+Shift+Z"}
 MOST_UNDONE = 100
 NOTHING_CHOSEN = "Choose a node that was made: files and their signals stay as they are."
 
@@ -46,7 +50,9 @@ class Editing(QtCore.QObject):
         super().__init__()
         self._session, self._tree = session, tree
         self._allowed: dict[Path, Allowed] = {}
-        self._deletions: list[Deletion] = []
+        self._done: list[Change] = []
+        self._undone: list[Change] = []
+        self.menu: QtWidgets.QMenu | None = None  # the history that is shown
         tree.names.named.connect(self.rename)
         tree.menu_opened.connect(self._offer)
         session.chosen.connect(self._look_at)
@@ -54,6 +60,7 @@ class Editing(QtCore.QObject):
             (KEYS["rename"], self.edit_name),
             (KEYS["delete"], lambda: self.delete(tree.current)),
             (KEYS["undo"], self.undo),
+            (KEYS["redo"], self.redo),
         ):
             shortcut = QtGui.QShortcut(QtGui.QKeySequence(key), tree)
             shortcut.setContext(QtCore.Qt.ShortcutContext.WindowShortcut)
@@ -68,15 +75,13 @@ class Editing(QtCore.QObject):
         """Give a node another name."""
         if (node := self._made(path, "rename")) is None:
             return
-        shown = self._session.state.node
-        follows = shown is not None and shown.path == path
 
-        def came(renamed: Path | None, error: ServiceError | None) -> None:
-            self._list_again(node)
-            if renamed is None:
+        def came(change: Change | None, error: ServiceError | None) -> None:
+            self._open(node.tree)
+            if change is None:
                 self._complain(f"'{node.name}' keeps its name", node, error)
-            elif follows:
-                self._session.show(renamed)
+            else:
+                self._went(change)
 
         service = self._session.service
         self._session.fetcher.call(EDITING, lambda: changes.rename(service, node, name), came)
@@ -94,24 +99,65 @@ class Editing(QtCore.QObject):
         else:
             self._delete(node, recursive=False)
 
+    def made(self, node: Node, changed: bool) -> None:
+        """Note a node that was kept, or given other parameters, so that it can be undone."""
+        if changed:
+            self._went(Change(node.tree, node.version, f"changed '{node.name}'"))
+        elif self._session.find(node.path) is None:  # else it was there: what made it is older
+            self._remember(Change(node.tree, node.version, f"made '{node.name}'"))
+
     def undo(self) -> None:
-        """Bring back what was deleted last."""
-        if not self._deletions:
-            return
-        deletion = self._deletions.pop()
+        """Take back what was done last."""
+        if self._done:
+            self._take_back(self._done.pop(), self._done, self._undone, "Undone")
+
+    def redo(self) -> None:
+        """Do again what was taken back last."""
+        if self._undone:
+            self._take_back(self._undone.pop(), self._undone, self._done, "Done again")
+
+    def _take_back(self, change: Change, source: list[Change], other: list[Change], word: str) -> None:
         self._tree.notice.dismiss()
 
-        def came(names: tuple[str, ...] | None, error: ServiceError | None) -> None:
-            self._open(deletion.tree)
-            if names is None:
-                self._say(f"'{deletion.names[0]}' could not be brought back: {error}")
+        def came(undone: Undone | None, error: ServiceError | None) -> None:
+            self._open(change.tree)
+            if undone is None:
+                self._say(f"Not undone ({change.what}): {error}")
                 if not isinstance(error, Refused | Forbidden):
-                    self._deletions.append(deletion)  # the connection: it can be tried again
-            else:
-                self._session.show((*deletion.tree, deletion.names[0]))
+                    source.append(change)  # the connection: it can be tried again
+                return
+            self._leave(change.tree, undone.number, undone.gone)
+            other.append(replace(change, number=undone.number))
+            again = ("Redo", self.redo) if other is self._undone else ("Undo", self.undo)
+            self._tree.notice.say(f"{word}: {change.what}.", *again)
+            if back := [name for name in change.names if name in undone.there]:
+                self._session.show((*change.tree, back[0]))
 
         service = self._session.service
-        self._session.fetcher.call(EDITING, lambda: changes.undo(service, deletion), came)
+        self._session.fetcher.call(EDITING, lambda: changes.undo(service, change), came)
+
+    def show_history(self, path: Path, tree: Path) -> None:
+        """Show who did what to a tree or a node, where the mouse is; a click takes it back."""
+        place = QtGui.QCursor.pos()
+
+        def came(past: tuple[tuple[str, Change], ...] | None, error: ServiceError | None) -> None:
+            if past is None:
+                self._say(f"What was done to {path[-1]} is not known: {error}")
+                return
+            self.menu = QtWidgets.QMenu(self._tree)
+            self.menu.setToolTipsVisible(True)
+            for who, change in past:
+                entry = self.menu.addAction(f"{who}   {change.what}".replace("&", "&&"))
+                entry.setToolTip("Undo this")
+                entry.triggered.connect(
+                    lambda _checked, change=change: self._take_back(change, [], self._undone, "Undone")
+                )
+            if not past:
+                self.menu.addAction("Nothing was done yet.").setEnabled(False)
+            self.menu.popup(place)
+
+        service = self._session.service
+        self._session.fetcher.call(EDITING, lambda: changes.history(service, path, tree), came)
 
     # What may be done
 
@@ -130,6 +176,9 @@ class Editing(QtCore.QObject):
             entry.triggered.connect(lambda _checked, action=action: action())
             entry.setEnabled(not why)
             entry.setToolTip(why)
+        tree = path[:-1]
+        past = path if row.changeable else tree
+        menu.addAction("History…").triggered.connect(lambda _checked: self.show_history(past, tree))
 
     def why_not(self, path: Path, what: str) -> str:
         """Return why a node can not be renamed or deleted; empty where it can."""
@@ -172,10 +221,10 @@ class Editing(QtCore.QObject):
         self._tree.notice.say(text, button, lambda: self._delete(node, recursive=True))
 
     def _delete(self, node: Node, recursive: bool) -> None:
-        def came(deletion: Deletion | None, error: ServiceError | None) -> None:
-            self._list_again(node)
-            if deletion is not None:
-                self._deleted(node, deletion)
+        def came(change: Change | None, error: ServiceError | None) -> None:
+            self._open(node.tree)
+            if change is not None:
+                self._went(change)
             elif isinstance(error, Refused) and error.status == CONFLICT and not recursive:
                 self._ask(node, f"{error} Delete all?", "Delete all")
             else:
@@ -184,15 +233,29 @@ class Editing(QtCore.QObject):
         service = self._session.service
         self._session.fetcher.call(EDITING, lambda: changes.delete(service, node, recursive), came)
 
-    def _deleted(self, node: Node, deletion: Deletion) -> None:
-        """Offer to bring it back; what is shown was perhaps among it: then its parent is next."""
-        self._deletions = [*self._deletions, deletion][-MOST_UNDONE:]
-        others = [name for name in deletion.names if name != node.name]
-        more = f" and {len(others)} made from it" if others else ""
-        self._tree.notice.say(f"Deleted '{node.name}'{more}.", "Undo", self.undo)
-        shown = self._session.state.node
-        if shown is not None and shown.tree == node.tree and shown.name in deletion.names:
-            self._session.show((*node.tree, node.parent or "root"))
+    def _went(self, change: Change) -> None:
+        """Offer to take a change back."""
+        self._remember(change)
+        self._leave(change.tree, change.number, change.names)
+        self._tree.notice.say(f"{change.what[0].upper()}{change.what[1:]}.", "Undo", self.undo)
+
+    def _remember(self, change: Change) -> None:
+        self._done = [*self._done, change][-MOST_UNDONE:]
+        self._undone.clear()
+
+    def _leave(self, tree: Path, number: int, gone: Sequence[str]) -> None:
+        """Show what a node was made from, where the shown one was deleted here: nobody need be told of that."""
+        session, name = self._session, ""
+        if number:
+            session.own.add(number)
+        session.troubles.settle(NOTICE)
+        if (shown := session.state.node) is not None and shown.tree == tree:
+            name = shown.name
+        while name in gone:
+            parent = session.find((*tree, name))
+            name = (parent.parent if parent is not None else None) or "root"
+            if name not in gone:
+                session.show((*tree, name))
 
     def _complain(self, what: str, node: Node, error: Any) -> None:
         self._say(f"{what}: {error}")
@@ -201,9 +264,6 @@ class Editing(QtCore.QObject):
 
     def _say(self, text: str) -> None:
         self._session.troubles.put(NOTICE, text)
-
-    def _list_again(self, node: Node) -> None:
-        self._open(node.tree)
 
     def _open(self, tree: Path) -> None:
         library = self._session.library

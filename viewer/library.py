@@ -101,7 +101,12 @@ class Library(QtCore.QObject):
         if node.is_preview:
             return node  # it is not listed, and cannot become another one
         tree = self.tree(node.tree)
-        return self.find(node.path) or (tree.like(node) if tree is not None else None)
+        return tree.now(node) if tree is not None else None
+
+    def left_of(self, node: Node) -> Node | None:
+        """Return what is left of a node that is gone: what it was made from, else the root of its tree."""
+        tree = self.tree(node.tree)
+        return (tree.node(node.parent or "") or tree.root) if tree is not None else None
 
     def tree(self, path: Path) -> Tree | None:
         """Return a tree as it was listed last."""

@@ -106,11 +106,6 @@ class Axis:
     values: tuple[float, ...] | None = None
 
     @property
-    def is_preview(self) -> bool:
-        """True for what is not kept."""
-        return self.name == PREVIEW
-
-    @property
     def calibrated(self) -> bool:
         """False where values are only pixel numbers."""
         return self.units is not None
@@ -152,6 +147,10 @@ class Node:
         How many positions are computed, of how many.
     inputs : tuple of str
         Nodes that its parameters name.
+    id : str
+        What stays when it gets another name, other parameters; empty where the service does not say.
+    label : str
+        What people call it where that is not its name: a root is called as its signal or file is.
     """
 
     path: tuple[str, ...]
@@ -169,6 +168,13 @@ class Node:
     version: int = 0
     progress: tuple[int, int] | None = None
     inputs: tuple[str, ...] = ()
+    id: str = ""
+    label: str = ""
+
+    @property
+    def called(self) -> str:
+        """What people call it, in the list and above its pictures."""
+        return self.label or self.name
 
     @property
     def name(self) -> str:
@@ -275,11 +281,22 @@ class Tree:
         """Return the node called `name`, or None."""
         return next((node for node in self.nodes if node.name == name), None)
 
-    def like(self, node: Node) -> Node | None:
-        """Return a node with the same key and recipe: the same bytes, under the name it has now."""
+    def labelled(self, label: str) -> Tree:
+        """Return the same tree with its root called as the signal or the file is."""
+        root = self.root
+        named = (replace(node, label=label) if node is root else node for node in self.nodes)
+        return replace(self, nodes=tuple(named))
+
+    def now(self, node: Node) -> Node | None:
+        """Return what became of a node, whatever it is called now; one of its name where it is gone.
+
+        Where the service tells nothing that stays, one with the same recipe is the same.
+        """
+        if node.id and (same := next((n for n in self.nodes if n.id == node.id), None)) is not None:
+            return same
         recipe = (node.key, node.operations, node.parameters)
         alike = (n for n in self.nodes if node.key and (n.key, n.operations, n.parameters) == recipe)
-        return next(alike, None)
+        return self.node(node.name) or (None if node.id else next(alike, None))
 
     def made_from(self, name: str) -> tuple[str, ...]:
         """Return the names of all that is made from a node, as parent or as a parameter, directly or not."""

@@ -93,7 +93,7 @@ class Playground(QtCore.QObject):
         operations = [operation for operation in session.maker.operations if operation.fits(source)]
         if source.error is not None or not operations:
             why = source.error or "the service has no operation for such a signal."
-            session.troubles.put(NOTICE, f"Nothing can be made of {source.name}: {why}")
+            session.troubles.put(NOTICE, f"Nothing can be made of {source.called}: {why}")
             return
         self.playing.begin(source, changing)
         if session.state.node != shown:

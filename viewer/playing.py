@@ -49,6 +49,7 @@ class Playing(QtCore.QObject):
     accepted = QtCore.Signal()  # what is tried now can be made
     refused = QtCore.Signal(str, bool)  # why not, and whether it is the name that is taken
     overtaken = QtCore.Signal(object)  # the node as somebody else changed it
+    made = QtCore.Signal(object, bool)  # the node, and whether it was there before with other parameters
     ended = QtCore.Signal()
 
     def __init__(self, session: Session) -> None:
@@ -210,7 +211,7 @@ class Playing(QtCore.QObject):
             return
         now = self._session.find(self.source.path)
         if now is None:
-            gone = f"{self.source.name} is gone from the service: removed or renamed."
+            gone = f"{self.source.called} is gone from the service: removed or renamed."
             self._session.troubles.put(NOTICE, gone)
         elif lost or now.key != self.source.key:
             self._known.clear()
@@ -226,6 +227,7 @@ class Playing(QtCore.QObject):
     def _made(self, node: Node | None, error: ServiceError | None) -> None:
         session = self._session
         if node is not None:
+            self.made.emit(node, self.changing is not None and self.changing.path == node.path)
             self._end()
             session.choose(node)
             file = session.library.file_of(node.path)

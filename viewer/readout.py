@@ -189,3 +189,12 @@ def timing_text(round_trip: float, stages: Mapping[str, float]) -> str:
         lines += [f"{stage} {1e3 * seconds:.1f} ms" for stage, seconds in stages.items()]
         lines.append(f"network and the rest {1e3 * on_the_way:.1f} ms")
     return "\n".join(lines)
+
+
+def became(before: Node, now: Node) -> str:
+    """Return what happened to a node that is shown; empty where nothing that a person sees."""
+    if now.name != before.name:
+        return f"'{before.name}' is called '{now.name}' now."
+    if now.key != before.key and now.error is None:
+        return f"{'/'.join(now.tree)} has changed. This is {now.called} as it is now."
+    return ""

@@ -79,13 +79,13 @@ def row_of(entry: Entry, trees: Sequence[Tree] | None) -> Row:
     if trees is None:
         return Row(entry.path, name, bold=True, tip="/".join(entry.path))
     if len(trees) == 1:
-        return _signal_row(trees[0], entry.path, name)
-    signals = tuple(_signal_row(tree, tree.path, tree.path[-1]) for tree in trees)
+        return _signal_row(trees[0], entry.path)
+    signals = tuple(_signal_row(tree, tree.path) for tree in trees)
     detail = "" if trees else "no signal"
     return Row(entry.path, name, detail, "/".join(entry.path), bold=True, children=signals)
 
 
-def _signal_row(tree: Tree, path: Path, text: str) -> Row:
+def _signal_row(tree: Tree, path: Path) -> Row:
     """One signal: its row is its root node."""
     root = tree.root
     name = root.name if root else None
@@ -97,9 +97,9 @@ def _signal_row(tree: Tree, path: Path, text: str) -> Row:
             below.setdefault(node.parent if listed_under else name, []).append(node)
     children = _node_rows(below, name)
     if root is None:
-        return Row(path, text, "empty", "/".join(tree.path), tree=tree.path, also=(tree.path,), bold=True)
+        return Row(path, path[-1], "empty", "/".join(tree.path), tree=tree.path, also=(tree.path,), bold=True)
     row = _node_row(root, children)
-    return Row(path, text, row.detail, row.tip, row.mark, root.path, tree.path, (tree.path, root.path), True,
+    return Row(path, row.text, row.detail, row.tip, row.mark, root.path, tree.path, (tree.path, root.path), True,
                children=children)  # fmt: skip
 
 
@@ -111,7 +111,7 @@ def _node_rows(below: dict[str | None, list[Node]], parent: str | None) -> tuple
 def _node_row(node: Node, children: tuple[Row, ...]) -> Row:
     failed = node.error is not None
     detail = "failed" if failed else _done(node) or shape_text(node)
-    return Row(node.path, node.name, detail, description(node), _mark(node), node.path, node.tree,
+    return Row(node.path, node.called, detail, description(node), _mark(node), node.path, node.tree,
                faint=failed, changeable=node.parent is not None and node.name != NAVIGATOR,
                children=children)  # fmt: skip
 

@@ -21,6 +21,7 @@ from viewer.library import LIBRARY, PULSE_MS, Library
 from viewer.maker import MAKER, Maker
 from viewer.nodes import PREVIEW, Kind, Sort
 from viewer.presence import BESIDE, DETAIL, FRAME, NAVIGATOR, NOTICE, PICTURES, Presence, Troubles
+from viewer.readout import became
 from viewer.travel import Travel
 from viewer.view_state import (
     Places,
@@ -47,8 +48,7 @@ if TYPE_CHECKING:
     from viewer.walk import Changes
     from viewer.wire import Service
 
-HEARTBEAT_MS = 5000
-RETRY_MS = 1000
+HEARTBEAT_MS, RETRY_MS = 5000, 1000
 AHEAD_BYTES = 4 * 1024**2
 
 
@@ -96,6 +96,7 @@ class Session(QtCore.QObject):
         self._asked_for: tuple[str, ...] | None = None
         self._strides: dict[str, int] = {}
         self._reload = False
+        self.own: set[int] = set()  # numbers of changes that were made here: nobody need be told of them
         self._meter = Meter()
         self.fetcher.answered.connect(self._answered)
         self.library.changed.connect(self._listing_changed)
@@ -155,7 +156,7 @@ class Session(QtCore.QObject):
         if not node.is_preview:
             self.maker.look_at(node.tree)
         if node.error is not None:
-            self.troubles.put(FRAME, f"{node.name}: {node.error}")
+            self.troubles.put(FRAME, f"{node.called}: {node.error}")
             self.blanked.emit(node.error)
             self._ask_navigator()
             return
@@ -363,17 +364,23 @@ class Session(QtCore.QObject):
             self._miss(shown)
         elif not node.looks_like(shown) or self._reload or self._navigator_of(node) != self._navigator:
             self.choose(node)
-            if node.key != shown.key and node.error is None:
-                changed = "/".join(node.tree)
-                self.troubles.put(NOTICE, f"{changed} has changed. This is {node.name} as it is now.")
+            if (shown.version == node.version or node.version not in self.own) and (
+                told := became(shown, node)
+            ):
+                self.troubles.put(NOTICE, told)
         elif relisted_for is not None:
-            self.troubles.put(FRAME, f"{shown.name} cannot be read: {relisted_for}")
+            self.troubles.put(FRAME, f"{shown.called} cannot be read: {relisted_for}")
         elif self.presence.refused in PICTURES:
             self._ask_frame()  # who may read it may have changed, and nothing in the list tells
         self._reload = False
 
     def _miss(self, node: Node) -> None:
-        self.troubles.put(NOTICE, f"{'/'.join(node.path)} is gone from the service: removed or renamed.")
+        """Say that a node is gone; go on with what it was made from, where that is there."""
+        left = self.library.left_of(node)
+        if left is not None:
+            self.choose(left)
+        gone = f"{'/'.join(node.path)} is gone from the service: removed or renamed."
+        self.troubles.put(NOTICE, gone if left is None else f"{gone} This is {left.called}.")
 
     def _failed(self, answer: Answer, error: ServiceError) -> None:
         """Do what each kind of error of a service that is there asks for."""
@@ -395,9 +402,9 @@ class Session(QtCore.QObject):
 
     def _ask_later(self, answer: Answer, request: Request, error: Busy) -> None:
         """Repeat a request the service had no room for, unless something newer was asked."""
-        name, wait = request.node.name, error.retry_after
+        name = request.node.called
         self.troubles.put(answer.view, f"{name} is not there yet, and is asked for again: {error}")
         if self.fetcher.is_newest(answer) and request.node.kind is Kind.MAP:
-            self._ask_map(answer.view, request.node, request.stride, wait)
+            self._ask_map(answer.view, request.node, request.stride, error.retry_after)
         elif self.fetcher.is_newest(answer):
-            self.fetcher.ask(answer.view, request, self.contrasts.work(request.node), wait)
+            self.fetcher.ask(answer.view, request, self.contrasts.work(request.node), error.retry_after)

@@ -65,6 +65,7 @@ class Window(QtWidgets.QMainWindow):
         self.pinning = Pinning(session, self.navigator, self.toolbar)
         self.linking = Linking(session, self.signal, self.toolbar, self.comparing, self.pinning)
         self.editing, self.follower = Editing(session, self.tree), Follower(session)
+        self.playground.playing.made.connect(self.editing.made)
         contrasts = ContrastPanel("navigator"), ContrastPanel("signal")
         self.navigator_contrast, self.signal_contrast = contrasts
         self.status = StatusBar(session.service.name)
@@ -349,7 +350,8 @@ class Window(QtWidgets.QMainWindow):
         self.tree.mark(node.path)
         self._show_contrast()
         self._show_position(state)
-        self.setWindowTitle(f"{node.name} — {'/'.join(node.tree)} · tiled-spyde")
+        made = f"{node.name} — " if node.parent is not None else ""
+        self.setWindowTitle(f"{made}{'/'.join(node.tree)} · tiled-spyde")
 
     def _show_contrast(self) -> None:
         node = self.session.state.node

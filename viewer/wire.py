@@ -206,14 +206,15 @@ class Service:
         return frozenset((*folder, item["id"]) for item in page["data"])
 
     def trees(self, entry: Entry) -> tuple[Tree, ...]:
-        """List the trees of a file with their nodes."""
+        """List the trees of a file with their nodes; a root is called as its file, or its signal where it has many."""
         if entry.sort is Sort.TREE:
-            return (self.tree(entry.path),)
-        return tuple(
+            return (self.tree(entry.path).labelled(entry.path[-1]),)
+        trees = [
             self.tree((*entry.path, child["id"]), attributes_of(child).get("title") or "")
             for child in self._children(entry.path)
             if child["attributes"].get("structure_family") == "container"
-        )
+        ]
+        return tuple(tree.labelled((entry if len(trees) == 1 else tree).path[-1]) for tree in trees)
 
     def tree(self, path: tuple[str, ...], title: str = "") -> Tree:
         """List the nodes of one tree."""

@@ -200,4 +200,4 @@ def arrange(grid: QtWidgets.QGridLayout, placed: Sequence[QtWidgets.QWidget], up
 def place_title(letter: str, node: Node, position: tuple[int, ...], value: str) -> tuple[str, str]:
     """Title of one of several pictures: letter and node, then position and value under the mouse."""
     parts = [indices_text(position), value]
-    return f"{letter} · {node.name}", " · ".join(part for part in parts if part)
+    return f"{letter} · {node.called}", " · ".join(part for part in parts if part)

@@ -231,7 +231,7 @@ class ComparePanel(QtWidgets.QWidget):
         request = self._shown[which][1] if which in self._shown else None
         position = request.position if request is not None else ()
         if which == len(self.nodes):
-            names = f"{self.nodes[1].name} − {self.nodes[0].name}"
+            names = f"{self.nodes[1].called} − {self.nodes[0].called}"
             ends = f"±{number(self._own[which][2][1])}" if which in self._own else ""
             return "B − A", " · ".join(part for part in (ends, self._value(which), names) if part)
         return place_title(LETTERS[which], node, position, self._value(which))

@@ -100,7 +100,7 @@ class ParametersPanel(Panel):
         self.operation.setEnabled(changing is None)
         self.name.clear()
         self._taken = {node.name for node in (*nodes, changing) if node and node.tree == source.tree}
-        self.title.say("Parameters", changing.name if changing is not None else f"new, from {source.name}")
+        self.title.say("Parameters", changing.name if changing is not None else f"new, from {source.called}")
         self.apply.setVisible(changing is not None)
         self.keep.setText("Keep as new" if changing is not None else "Keep")
         self.keep.setObjectName("" if changing is not None else "main")

@@ -183,7 +183,7 @@ class SignalPanel(Panel):
         """Title: which signal, which node, which position (of the frame that is painted)."""
         if self.node is None:
             return
-        details = [self.node.operations[-1] if self.node.is_preview else self.node.name]
+        details = [self.node.operations[-1] if self.node.is_preview else self.node.called]
         if self.node.kind is Kind.MAP:
             details += [indices_text(self._position), self._value_here()]
         else:
