@@ -18,7 +18,7 @@ from viewer_service import (
 )
 from viewer_service import axis as an_axis
 
-from viewer.compared import Rounds, centred, difference, shared_levels, why_no_difference
+from viewer.compared import why_no_difference
 from viewer.picture import Scale
 from viewer.view_state import Region
 
@@ -179,10 +179,10 @@ def test_levels_are_shared_or_each_its_own(qtbot, window):
     )
     assert tuple(one.overview.getLevels()) == pytest.approx(both)
     assert tuple(other.overview.getLevels()) == pytest.approx(both)
-    panel.shared.click()
+    panel.switches.shared.click()
     assert tuple(other.overview.getLevels()) == pytest.approx(np.percentile(SCAN[2, 3] / 2, (1, 99)))
     assert tuple(one.overview.getLevels()) == pytest.approx(np.percentile(SCAN[2, 3], (1, 99)))
-    panel.shared.click()
+    panel.switches.shared.click()
     window.signal_contrast.histogram.dragged.emit((10.0, 900.0))
     assert tuple(one.overview.getLevels()) == (10, 900)
     assert tuple(other.overview.getLevels()) == (10, 900)
@@ -225,7 +225,7 @@ def test_the_difference_is_of_both_at_one_position(qtbot, window):
 )
 def test_what_cannot_be_subtracted_says_why(qtbot, window, name, why):
     panel = compare(qtbot, window, "root", name)
-    panel.difference.click()
+    panel.switches.difference.click()
     assert why in panel.cell(2).message.text()
     qtbot.waitUntil(lambda: together(window))
     assert panel.cell(2).stack.currentWidget() is panel.cell(2).message
@@ -243,8 +243,8 @@ def test_a_and_b_flicker_in_one_place(qtbot, window):
     half = (SCAN[2, 3] / 2).astype("f4")
     for raw, expected in zip(raws, (half, SCAN[2, 3], half), strict=True):
         np.testing.assert_array_equal(raw, expected)
-    panel.rate.setCurrentIndex(3)
-    panel.rate.activated.emit(3)
+    panel.switches.rate.setCurrentIndex(3)
+    panel.switches.rate.activated.emit(3)
     assert window.comparing._flicker.interval() == 62
     qtbot.keyClick(window, Key.Key_F)
     assert second.isVisible()
@@ -269,16 +269,27 @@ def test_curves_lie_in_one_plot_with_what_is_between_them(qtbot, window):
     choose(qtbot, window, "spectra.hspy", "signal", "twice")
     window.toolbar.compare.click()
     qtbot.waitUntil(lambda: together(window))
-    window.comparing.panel.difference.click()
-    plot = window.comparing.panel.places[0]
+    window.comparing.panel.switches.difference.click()
+    plot, below = window.comparing.panel.places[0], window.comparing.panel.places[2]
     assert plot is window.comparing.panel.places[1]
-    qtbot.waitUntil(lambda: set(plot.view.curves) == {0, 1, 2})
+    qtbot.waitUntil(lambda: set(plot.view.curves) == {0, 1} and set(below.view.curves) == {2})
+    curves = {**plot.view.curves, **below.view.curves}
     spectrum = encoded(5, 7, 50, dtype="<f4")[2, 3]
     for which, expected in ((0, spectrum), (1, 2 * spectrum), (2, spectrum)):
-        np.testing.assert_array_equal(plot.view.curves[which].getData()[1], expected)
-    colours = {curve.opts["pen"].color().name() for curve in plot.view.curves.values()}
-    assert len(colours) == 3
+        np.testing.assert_array_equal(curves[which].getData()[1], expected)
+    assert len({curve.opts["pen"].color().name() for curve in curves.values()}) == 3
     assert "A · spectra.hspy" in plot.legend.text()
+    plot.view.box.setXRange(2.0, 3.5, padding=0)
+    qtbot.waitUntil(lambda: below.view.box.viewRange()[0] == pytest.approx([2.0, 3.5], abs=0.05))
+    plot.view.hovered.emit((2.51, 0.0))
+    assert f"I {round(spectrum[25])}" in plot.legend.text()
+    assert f"I {round(2 * spectrum[25])}" in plot.legend.text()
+    assert below.view.crosshair.isVisible()
+    window.comparing.panel.switches.flicker.click()
+    qtbot.waitUntil(lambda: [curve.isVisible() for curve in plot.view.curves.values()] == [False, True])
+    qtbot.waitUntil(lambda: [curve.isVisible() for curve in plot.view.curves.values()] == [True, False])
+    window.comparing.panel.switches.flicker.click()
+    assert all(curve.isVisible() for curve in plot.view.curves.values())
 
 
 def test_a_map_stands_beside_frames_and_is_asked_for_once(qtbot, window, service):
@@ -325,8 +336,8 @@ def test_a_click_on_another_node_shows_that_alone(qtbot, window):
 def test_keys_of_the_comparison_do_nothing_without_one(qtbot, window):
     qtbot.keyClick(window, Key.Key_D)
     qtbot.keyClick(window, Key.Key_F)
-    assert not window.comparing.panel.difference.isChecked()
-    assert not window.comparing.panel.flicker.isChecked()
+    assert not window.comparing.panel.switches.difference.isChecked()
+    assert not window.comparing.panel.switches.flicker.isChecked()
 
 
 def test_six_at_most(qtbot, window):
@@ -337,51 +348,6 @@ def test_six_at_most(qtbot, window):
 
 
 # The parts that need no window
-
-
-def test_a_set_is_painted_when_all_of_it_has_come():
-    rounds = Rounds(2)
-    first, second = rounds.begin(), rounds.begin()
-    assert rounds.came(0, second, "a2") == {}
-    assert rounds.waiting
-    assert rounds.came(1, first, "b1") == {}
-    assert rounds.came(1, second, "b2") == {0: "a2", 1: "b2"}
-    assert not rounds.waiting
-    assert rounds.came(0, first, "a1") == {}, "of an older position than what is painted"
-    assert not rounds.waiting
-
-
-def test_what_waits_too_long_is_painted_without_the_others():
-    rounds = Rounds(2)
-    rounds.came(0, rounds.begin(), "a1")
-    number = rounds.begin()
-    rounds.came(0, number, "a2")
-    assert rounds.due() == {0: "a2"}
-    assert rounds.due() == {}
-    assert rounds.is_older(1)
-    assert rounds.came(1, number, "b2") == {0: "a2", 1: "b2"}
-    assert not rounds.is_older(1)
-
-
-def test_one_that_failed_holds_up_nobody():
-    rounds = Rounds(2)
-    number = rounds.begin()
-    rounds.came(1, number, None)
-    assert rounds.came(0, number, "a") == {0: "a", 1: None}
-
-
-def test_a_difference_of_counts_does_not_wrap_round():
-    picture = difference(np.array([[5, 0]], "u2"), np.array([[3, 7]], "u2"))
-    np.testing.assert_array_equal(picture.raw, np.array([[-2, 7]], "f4"))
-    assert picture.shown.dtype == np.float32
-    assert centred((-2.0, 7.0)) == (-7.0, 7.0)
-    assert centred((0.0, 0.0)) == (-1.0, 1.0)
-    gap = difference(np.array([[np.nan, 1]]), np.array([[1.0, 2]]))
-    assert np.isfinite(gap.shown).all()
-
-
-def test_levels_that_hold_all():
-    assert shared_levels([(1.0, 5.0), (-2.0, 3.0)]) == (-2.0, 5.0)
 
 
 def test_nothing_is_between_a_node_and_itself(window):

@@ -58,8 +58,14 @@ def test_a_copied_link_opens_this_very_view(qtbot, stand_in):
         window.set_levels((12.0, 345.5))
         window.signal.image.show_region(Region(1.0, 4.0, 2.0, 6.5))
         window.pinning.pin()
-        window.comparing.open(((*TREE, "root"), (*TREE, "halved")))
-        region = window.signal.image.region()
+        for name in ("root", "halved"):
+            window.comparing.mark((*TREE, name))
+        window.toolbar.compare.click()
+        window.comparing.panel.switches.difference.click()
+        window.comparing.panel.switches.set_rate(4)
+        window.comparing.panel.switches.flicker.click()
+        window.comparing.panel.together.show_region(Region(1.0, 4.0, 2.0, 6.5), window.session.state.node)
+        window.signal_contrast.histogram.dragged.emit((12.0, 345.5))
         command = shlex.split(copied(window))
     assert command[0] == "tiled-spyde-viewer"
     url, _, fragment = parse(command[1:]).url.partition("#")
@@ -72,7 +78,14 @@ def test_a_copied_link_opens_this_very_view(qtbot, stand_in):
         assert other.session.contrasts.levels[node.family] == (12.0, 345.5)
         assert other.toolbar.scales[Scale.SQRT].isChecked()
         assert not other.signal.image.fitted
-        assert other.signal.image.region().x0 == pytest.approx(region.x0, abs=0.6)
+        part = other.comparing.panel.cell(0).image.region()
+        assert (part.x0 < 2.1 and part.x1 > 6.4) or (part.y0 < 1.1 and part.y1 > 3.9)
+        assert part.x1 - part.x0 < 9 or part.y1 - part.y0 < 6, "zoomed"
+        switches = other.comparing.panel.switches
+        assert switches.difference.isChecked()
+        assert (switches.flicker.isChecked(), switches.rate.currentData()) == (True, 4)
+        assert switches.shared.isChecked()
+        assert other.comparing.levels(node) == (12.0, 345.5)
         assert other.pinning.positions == ((4, 1),)
         assert other.comparing.active
         assert other.comparing.paths == ((*TREE, "root"), (*TREE, "halved"))
@@ -139,6 +152,10 @@ def test_a_node_that_is_not_kept_is_opened_by_its_key(qtbot, stand_in, monkeypat
         ("v=1&node=scan.hspy/signal/root&at=400,2", "its position is outside the scan"),
         ("v=1&node=scan.hspy/signal/root&at=1,2,3", "its position is of another scan"),
         ("v=1&node=scan.hspy/signal/root&levels=nan,1", "levels are no two rising numbers"),
+        (
+            "v=1&node=scan.hspy/signal/root&diff=yes&flicker=999",
+            "diff is neither 0 nor 1; flicker '999' is no",
+        ),
         ("v=1&node=scan.hspy/signal/root&zoom=0,1e29,0,1e-9&with=gone,gone", ""),
         ("v=1&node=scan.hspy/signal/root&pins=1;2,2,2;99,99", ""),
         ("v=1&node=broken.mrc", "broken.mrc"),

@@ -20,6 +20,7 @@ from viewer.view_state import (
     ViewState,
     ahead_requests,
     carried_position,
+    detail_request,
     first_stride,
     frame_request,
     map_request,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from viewer.lanes import Answer
     from viewer.nodes import Node
     from viewer.session import Session
+    from viewer.view_state import Region
 
 # So long does a set wait for a slow one.
 WAIT_MS = 100
@@ -47,6 +49,7 @@ class Beside(QtCore.QObject):
     """
 
     came = QtCore.Signal(object)  # numbers of the nodes whose pictures are to be painted now
+    detailed = QtCore.Signal(int, object)  # number of a node, Answer: what is on the screen of a large image
     failed = QtCore.Signal(int, str)  # number of a node, and why it has no picture
 
     def __init__(self, session: Session) -> None:
@@ -57,6 +60,7 @@ class Beside(QtCore.QObject):
         self._rounds = Rounds(0)
         self._sequences: dict[int, tuple[int, int]] = {}  # of an answer: which node, which round
         self._whole: dict[int, Answer] = {}  # maps, which are the same at every position
+        self._seen: dict[int, tuple[Region, tuple[int, int]]] = {}  # of each, and how large the screen is
         self._travel = Travel()
         self._late = QtCore.QTimer(self, singleShot=True, interval=WAIT_MS)
         self._late.timeout.connect(lambda: self._paint(self._rounds.due()))
@@ -66,10 +70,20 @@ class Beside(QtCore.QObject):
         """Ask for these from now on; returns the numbers of those whose pictures stay as they are."""
         self.drop()
         pairs = enumerate(zip(self.nodes, nodes, strict=False))
-        same = {which for which, (old, new) in pairs if (old.path, old.key) == (new.path, new.key)}
+        # Of a preview the picture before stays until the next is there, as where it is shown alone.
+        same = {
+            which
+            for which, (old, new) in pairs
+            if old.path == new.path and old.axes == new.axes and not new.replaces(old)
+        }
+        keys = [node.key for node in self.nodes]
         self.nodes = nodes
         self.painted = {which: answer for which, answer in self.painted.items() if which in same}
-        self._whole = {which: answer for which, answer in self._whole.items() if which in same}
+        self._whole = {
+            which: answer
+            for which, answer in self._whole.items()
+            if which in same and keys[which] == nodes[which].key
+        }
         self._rounds = Rounds(len(self._members()))
         self._travel.begin(self._session.state.position, perf_counter())
         self.ask()
@@ -78,7 +92,7 @@ class Beside(QtCore.QObject):
     def end(self) -> None:
         """Ask for nothing any more."""
         self.drop()
-        self.nodes, self.painted, self._whole = [], {}, {}
+        self.nodes, self.painted, self._whole, self._seen = [], {}, {}, {}
 
     def is_older(self, which: int) -> bool:
         """Return True where a picture is of an older position than others."""
@@ -98,8 +112,11 @@ class Beside(QtCore.QObject):
     def _view(self, which: int) -> str:
         return f"{BESIDE} {LETTERS[which]}"
 
+    def position(self, node: Node) -> tuple[int, ...]:
+        """Return where the person points, on the axes of a node."""
+        return self._state(node).position
+
     def _state(self, node: Node) -> ViewState:
-        """Where the person points, on the axes of a node."""
         state = self._session.state
         axes = state.node.position_axes if state.node is not None else ()
         return ViewState(node, carried_position(state.position, axes, node.position_axes))
@@ -151,12 +168,51 @@ class Beside(QtCore.QObject):
         """Want nothing of what was asked for."""
         for which in range(len(self.nodes)):
             self._session.fetcher.drop(self._view(which))
+            if which in self._seen:
+                self._session.fetcher.drop(self._fine(which))
         self._sequences.clear()
         self._late.stop()
+
+    # What is on the screen of large images
+
+    def look(self, which: int, visible: Region, screen: tuple[int, int]) -> None:
+        """Refine the part of an image that is on the screen, once the whole of it is there."""
+        self._seen[which] = visible, screen
+        self.refine(which)
+
+    def refine(self, which: int) -> None:
+        """Ask for what is on the screen now, of a picture that is painted."""
+        answer = self.painted.get(which)
+        if which not in self._seen or answer is None or answer.request is None:
+            return
+        visible, screen = self._seen[which]
+        request = detail_request(
+            ViewState(self.nodes[which], self._state(self.nodes[which]).position, visible, screen)
+        )
+        if request is not None:
+            work = self._session.contrasts.work(request.node)
+            self._session.fetcher.ask(self._fine(which), request, work)
+        elif self._session.fetcher.busy(self._fine(which)):
+            self._session.fetcher.drop(self._fine(which))
+
+    def _fine(self, which: int) -> str:
+        return f"{self._view(which)} in detail"
+
+    def _detail_came(self, which: int, answer: Answer) -> None:
+        """Tell of it, where it belongs to what is painted; without it the whole picture stays."""
+        painted = self.painted.get(which)
+        if answer.error is None and painted is not None and painted.request is not None:
+            request = answer.request
+            if (request.node, request.position) == (painted.request.node, painted.request.position):
+                self.detailed.emit(which, answer)
 
     # Answers
 
     def _answered(self, answer: Answer) -> None:
+        fine = [self._fine(which) for which in range(len(self.nodes))]
+        if answer.view in fine:
+            self._detail_came(fine.index(answer.view), answer)
+            return
         place, number = self._sequences.pop(answer.sequence, (-1, 0))
         if place < 0 or answer.request is None or place >= len(self._members()):
             return
@@ -204,7 +260,9 @@ class Beside(QtCore.QObject):
             sequence = self._session.fetcher.ask(self._view(which), request, work, wait)
             self._note(sequence, place, number)
         elif isinstance(error, Gone):
-            self._session.relist()
+            library = self._session.library
+            file = library.file_of(answer.request.node.path)
+            library.open(file.path if file is not None else answer.request.node.tree)
         elif not isinstance(error, Unreachable | Unauthorised | Busy):
             self.painted.pop(which, None)
             self.failed.emit(which, str(error))

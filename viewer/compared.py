@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from viewer.nodes import Kind
+from viewer.nodes import Kind, pixel_aspect
 from viewer.picture import prepare
 
 if TYPE_CHECKING:
@@ -115,13 +117,55 @@ def _article(kind: Kind) -> str:
 def difference(a: NDArray[Any], b: NDArray[Any]) -> Picture:
     """Return `b` − `a` in float32, ready for painting: unsigned counts do not wrap round."""
     with np.errstate(invalid="ignore", over="ignore"):
-        return prepare(np.subtract(b, a, dtype=np.float32, casting="unsafe"))
+        picture = prepare(np.subtract(b, a, dtype=np.float32, casting="unsafe"))
+    missing = np.isnan(picture.raw)
+    if not missing.any():
+        return picture
+    # Where either has no number there is a hole: any colour would say that one is larger.
+    return replace(picture, shown=np.where(missing, np.float32(np.nan), picture.shown))
 
 
 def centred(levels: Levels) -> Levels:
-    """Levels as far below zero as above."""
+    """Levels as far below zero as above, of two digits: what is read beside a bar of colours."""
     most = max(abs(levels[0]), abs(levels[1])) or 1.0
-    return -most, most
+    decade = 10.0 ** (math.floor(math.log10(most)) - 1)
+    round_ = float(f"{math.ceil(most / decade - 1e-9) * decade:.2g}") if decade > 0 else most
+    return -round_, round_
+
+
+def columns_for(aspects: Sequence[float], room: tuple[float, float], frame: tuple[float, float]) -> int:
+    """Return in how many columns pictures are largest; places that stay empty count against it.
+
+    Parameters
+    ----------
+    aspects : sequence of float
+        Width of each picture by its height.
+    room : tuple of float
+        Width and height for all of them.
+    frame : tuple of float
+        What title and axes take of the place of each.
+    """
+
+    def worth(columns: int) -> float:
+        rows = -(-len(aspects) // columns)
+        width = max(1.0, room[0] / columns - frame[0])
+        height = max(1.0, room[1] / rows - frame[1])
+        widths = [min(width, height * aspect) for aspect in aspects]
+        area = sum(wide**2 / aspect for wide, aspect in zip(widths, aspects, strict=True))
+        return area * len(aspects) / (columns * rows)
+
+    return max(range(1, len(aspects) + 1), key=worth, default=1)
+
+
+def aspect_of(node: Node) -> float:
+    """Return the width of an image by its height, as it is drawn."""
+    y, x = node.shown_axes
+    return pixel_aspect(y, x) * x.size / y.size
+
+
+def alike(node: Node) -> object:
+    """Return what has intensities that can be compared: frames of a scan; maps only where they are made alike."""
+    return node.family if node.kind is Kind.MAP else node.kind
 
 
 def shared_levels(levels: Sequence[Levels]) -> Levels:

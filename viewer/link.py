@@ -1,6 +1,6 @@
 """What is looked at ↔ the part of a link after ``#``. Pure: no Qt, no HTTP.
 
-``v=1&node=scan.hspy/signal/halved&at=3,2&levels=0,120&map=inferno&scale=log&zoom=0,8,1,6&with=root,centre``:
+``v=1&node=scan.hspy/signal/halved&at=3,2&levels=0,120&map=inferno&scale=log&zoom=0,8,1,6&with=root,centre&diff=1``:
 names are percent-encoded, whatever else is wrong with a part of it is told in words and the part left out. A link
 comes from anywhere, so nothing in it is believed before it is checked.
 """
@@ -28,6 +28,7 @@ VERSION = "1"
 MOST_CHARACTERS, MOST_SEGMENTS, MOST_AXES = 4000, 32, 16
 MOST_COMPARED, MOST_PINS = 6, 3
 MOST_LETTERS = 255
+RATES = (1, 2, 4, 8)  # of a flicker, in turns of both pictures each second
 INDEX = re.compile(r"[0-9]{1,9}")
 KEY = re.compile(r"[0-9A-Za-z_-]{1,128}")
 # Beyond this no screen shows anything of a picture, and no intensity is told apart.
@@ -58,6 +59,12 @@ class Link:
         Paths of the nodes side by side.
     pins : tuple of tuple of int
         Positions that are kept in view.
+    difference : bool
+        True where B − A is shown beside them.
+    flicker : int
+        How many turns of A and B there are each second; 0 where they stand side by side.
+    own_levels : bool
+        True where each of them has its own levels.
     """
 
     node: Path
@@ -69,6 +76,9 @@ class Link:
     zoom: tuple[float, ...] = ()
     compared: tuple[Path, ...] = ()
     pins: tuple[Position, ...] = ()
+    difference: bool = False
+    flicker: int = 0
+    own_levels: bool = False
 
 
 def fragment_of(link: Link) -> str:
@@ -84,6 +94,9 @@ def fragment_of(link: Link) -> str:
         "zoom": _list(link.zoom),
         "with": ",".join(_beside(path, link.node) for path in link.compared),
         "pins": ";".join(map(_list, link.pins)),
+        "diff": "1" if link.difference else "",
+        "flicker": str(link.flicker) if link.flicker else "",
+        "own": "1" if link.own_levels else "",
     }
     return "&".join(f"{name}={text}" for name, text in parts.items() if text)
 
@@ -218,6 +231,18 @@ def _pins(text: str, _node: Path) -> tuple[Position, ...]:
     return pins
 
 
+def _switch(text: str, _node: Path) -> bool:
+    if text not in ("0", "1"):
+        raise ValueError("is neither 0 nor 1")
+    return text == "1"
+
+
+def _rate(text: str, _node: Path) -> int:
+    if text not in map(str, RATES):
+        raise ValueError(f"{_shown(text)} is no rate of a flicker")
+    return int(text)
+
+
 READERS: dict[str, tuple[str, Callable[[str, Path], object]]] = {
     "at": ("position", _position),
     "levels": ("levels", _levels),
@@ -226,4 +251,7 @@ READERS: dict[str, tuple[str, Callable[[str, Path], object]]] = {
     "zoom": ("zoom", _zoom),
     "with": ("compared", _compared),
     "pins": ("pins", _pins),
+    "diff": ("difference", _switch),
+    "flicker": ("flicker", _rate),
+    "own": ("own_levels", _switch),
 }

@@ -82,20 +82,26 @@ class Linking(QtCore.QObject):
         node = state.node
         if node is None:
             return None
-        contrast, levels = contrasts.of(node), contrasts.levels.get(node.family)
-        return Link(
+        contrast = contrasts.of(node)
+        link = Link(
             node.path,
             node.key if node.is_preview else "",
             state.position,
-            None if levels is None else (_rounded(levels[0], levels), _rounded(levels[1], levels)),
+            contrasts.levels.get(node.family),
             contrast.colormap if len(node.shown_axes) == 2 and not node.colour_axes else None,
             contrast.scale,
-            self._zoom(),
-            self._comparing.paths if self._comparing.active else (),
-            self._pinning.positions,
+            self._zoom(node),
+            pins=self._pinning.positions,
         )
+        link = self._comparing.written(link)
+        if (levels := link.levels) is not None:
+            link = replace(link, levels=(_rounded(levels[0], levels), _rounded(levels[1], levels)))
+        return link
 
-    def _zoom(self) -> tuple[float, ...]:
+    def _zoom(self, node: Node) -> tuple[float, ...]:
+        if self._comparing.active and len(node.shown_axes) == 2:
+            part = self._comparing.panel.together.region_on(node)
+            return () if part is None else tuple(round(e, 2) for e in (part.y0, part.y1, part.x0, part.x1))
         view = self._signal.view
         if view.fitted:
             return ()
@@ -203,7 +209,7 @@ class Linking(QtCore.QObject):
         if link.node:
             self._show_zoom(link.zoom)
             self._pinning.show(link.pins)
-            self._comparing.open(link.compared)
+            self._comparing.open(link)
         if self._problems:
             self._session.troubles.put(NOTICE, self._told())
 

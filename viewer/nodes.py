@@ -123,6 +123,13 @@ class Axis:
         return (value - self.offset) / self.scale if self.scale else 0.0
 
 
+def pixel_aspect(y: Axis, x: Axis) -> float:
+    """Return how much wider a pixel is than it is high; 1 where that is not known, or no picture of it can be drawn."""
+    same_units = y.units == x.units and y.values is None and x.values is None
+    ratio = abs(x.scale / y.scale) if same_units and x.scale and y.scale else 1.0
+    return ratio if 0.05 < ratio < 20 else 1.0
+
+
 @dataclass(frozen=True)
 class Node:
     """One node of a tree: an array with axes, known without its data.

@@ -156,8 +156,13 @@ class Pinning(QtCore.QObject):
 
     def _answered(self, answer: Answer) -> None:
         views = [self._view(which) for which in range(len(self.positions))]
-        request = answer.request
-        if answer.view not in views or request is None or request.node != self._session.state.node:
+        request, shown = answer.request, self._session.state.node
+        if answer.view not in views or request is None or shown is None:
+            return
+        # While a parameter moves, each preview that comes is newer than what is painted, if not the newest.
+        like = request.node.path == shown.path and request.node.shown_axes == shown.shown_axes
+        on_the_way = like and shown.is_preview and answer.error is None
+        if request.node != shown and not on_the_way:
             return
         which, error = views.index(answer.view), answer.error
         if error is None:

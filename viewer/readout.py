@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from viewer.nodes import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Container, Mapping, Sequence
     from typing import Any
 
     from numpy.typing import NDArray
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 UNCALIBRATED = "uncalibrated (px)"
 COLOURS = "RGBA"
+ORDINALS = {2: "2nd", 4: "4th", 8: "8th", 16: "16th", 32: "32nd", 64: "64th"}
 LENGTHS = {"pm": -12, "Å": -10, "nm": -9, "µm": -6, "mm": -3, "m": 0}
 SPELLINGS = {"um": "µm", "μm": "µm", "micron": "µm", "Angstrom": "Å", "angstrom": "Å", "A": "Å"}
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -191,8 +192,13 @@ def timing_text(round_trip: float, stages: Mapping[str, float]) -> str:
     return "\n".join(lines)
 
 
-def became(before: Node, now: Node) -> str:
-    """Return what happened to a node that is shown; empty where nothing that a person sees."""
+def became(before: Node, now: Node, own: Container[int]) -> str:
+    """Return what others did to a node that is shown; empty where nothing that a person sees.
+
+    `own` are the numbers of changes that were made here.
+    """
+    if now.version != before.version and now.version in own:
+        return ""
     if now.name != before.name:
         return f"'{before.name}' is called '{now.name}' now."
     if now.key != before.key and now.error is None:

@@ -364,9 +364,7 @@ class Session(QtCore.QObject):
             self._miss(shown)
         elif not node.looks_like(shown) or self._reload or self._navigator_of(node) != self._navigator:
             self.choose(node)
-            if (shown.version == node.version or node.version not in self.own) and (
-                told := became(shown, node)
-            ):
+            if told := became(shown, node, self.own):
                 self.troubles.put(NOTICE, told)
         elif relisted_for is not None:
             self.troubles.put(FRAME, f"{shown.called} cannot be read: {relisted_for}")

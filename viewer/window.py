@@ -9,6 +9,7 @@ from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
 from viewer.comparing import Comparing
 from viewer.contrast import automatic_levels
+from viewer.desk import Desk
 from viewer.editing import Editing
 from viewer.events import Follower
 from viewer.linking import Linking
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 
 FIGURES_MS = 250
 HISTOGRAM_MS = 60
-LEFT_WIDTH, LEFT_LEAST = 356, 300
 
 
 class Window(QtWidgets.QMainWindow):
@@ -66,6 +66,7 @@ class Window(QtWidgets.QMainWindow):
         self.linking = Linking(session, self.signal, self.toolbar, self.comparing, self.pinning)
         self.editing, self.follower = Editing(session, self.tree), Follower(session)
         self.playground.playing.made.connect(self.editing.made)
+        self.comparing.levelled.connect(lambda: self._histogram_soon())
         contrasts = ContrastPanel("navigator"), ContrastPanel("signal")
         self.navigator_contrast, self.signal_contrast = contrasts
         self.status = StatusBar(session.service.name)
@@ -73,7 +74,15 @@ class Window(QtWidgets.QMainWindow):
         self._navigator_levels, self._navigator_by_hand = self._levels, False
         self._histogram_of: Node | None = None
         self._beside = (self.comparing.panel, self.pinning.panel, self.parameters, *contrasts)
-        self._lay_out()
+        self.desk = Desk(
+            [self.tree, self.parameters, *contrasts],
+            [self.toolbar, self.banner],
+            [self.navigator, self.comparing.stack],
+            [self.pinning.panel, self.calibrate],
+            self.status,
+        )
+        self.setCentralWidget(self.desk)
+        self.comparing.switched.connect(self.desk.share)
         self._listen_to_session()
         self._listen_to_panels()
         self._listen_to_keys()
@@ -126,57 +135,6 @@ class Window(QtWidgets.QMainWindow):
         if event.key() == QtCore.Qt.Key.Key_Space and not event.isAutoRepeat():
             self.comparing.release()
         super().keyReleaseEvent(event)
-
-    # Laying out
-
-    def _lay_out(self) -> None:
-        left = QtWidgets.QVBoxLayout()
-        left.setSpacing(8)
-        left.addWidget(self.tree, 1)
-        left.addWidget(self.parameters)
-        left.addWidget(self.navigator_contrast)
-        left.addWidget(self.signal_contrast)
-        column = QtWidgets.QWidget()
-        column.setLayout(left)
-        left.setContentsMargins(0, 0, 0, 0)
-        column.setMinimumWidth(LEFT_LEAST)  # less, and names are but dots
-        self.pictures = QtWidgets.QSplitter(QtCore.Qt.Orientation.Horizontal)
-        self.pictures.addWidget(self.navigator)
-        self.pictures.addWidget(self.comparing.stack)
-        self.pictures.setSizes([450, 600])
-        self.pictures.setChildrenCollapsible(False)
-        right = QtWidgets.QVBoxLayout()
-        right.setSpacing(8)
-        right.setContentsMargins(0, 0, 0, 0)
-        right.addWidget(self.toolbar)
-        right.addWidget(self.banner)
-        beside = QtWidgets.QHBoxLayout()
-        beside.setSpacing(8)
-        beside.addWidget(self.pictures, 1)
-        for panel in (self.pinning.panel, self.calibrate):
-            beside.addWidget(panel)
-        right.addLayout(beside, 1)
-        rest = QtWidgets.QWidget()
-        rest.setLayout(right)
-        across = QtWidgets.QSplitter(QtCore.Qt.Orientation.Horizontal)
-        across.addWidget(column)
-        across.addWidget(rest)
-        for splitter in (across, self.pictures):
-            splitter.setHandleWidth(8)
-        across.setSizes([LEFT_WIDTH, 1100])
-        across.setStretchFactor(1, 1)
-        across.setChildrenCollapsible(False)
-        desk = QtWidgets.QWidget()
-        desk.setObjectName("desk")
-        whole = QtWidgets.QVBoxLayout(desk)
-        whole.setContentsMargins(0, 0, 0, 0)
-        whole.setSpacing(0)
-        inner = QtWidgets.QVBoxLayout()
-        inner.setContentsMargins(10, 10, 10, 8)
-        inner.addWidget(across)
-        whole.addLayout(inner, 1)
-        whole.addWidget(self.status)
-        self.setCentralWidget(desk)
 
     # Wiring
 
@@ -395,7 +353,8 @@ class Window(QtWidgets.QMainWindow):
 
     def show_histograms(self) -> None:
         """Bring both histograms up to date with what is painted."""
-        self.signal_contrast.histogram.show_picture(self.signal.picture, self._levels)
+        levels = self.comparing.levels(self.session.state.node) or self._levels
+        self.signal_contrast.histogram.show_picture(self.signal.picture, levels)
         self.navigator_contrast.histogram.show_picture(self.navigator.view.picture, self._navigator_levels)
 
     def _show_figures(self) -> None:

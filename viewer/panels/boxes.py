@@ -40,6 +40,7 @@ class Title(QtWidgets.QLabel):
     def say(self, what: str, details: str = "") -> None:
         """Show a title."""
         self._texts = what, details
+        self.setToolTip(f"{what} · {details}" if details else what)
         self.setText(f"<b>{escape(what)}</b>&nbsp; <span style='color:{self._dim}'>{escape(details)}</span>")
 
 

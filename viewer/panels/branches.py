@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 RIGHT = QtCore.Qt.AlignmentFlag.AlignRight | QtCore.Qt.AlignmentFlag.AlignVCenter
 SIZE = 3.5
+SHAPE_WIDTH, LETTER_WIDTH = 116, 26
 
 
 class BranchTree(QtWidgets.QTreeWidget):
@@ -37,7 +38,11 @@ class BranchTree(QtWidgets.QTreeWidget):
         # Fixed: fitting it to its contents would read every row again for every new one.
         header.setSectionResizeMode(0, QtWidgets.QHeaderView.ResizeMode.Stretch)
         header.setSectionResizeMode(1, QtWidgets.QHeaderView.ResizeMode.Fixed)
-        header.resizeSection(1, 116)
+        self.leave_room(letters=False)
+
+    def leave_room(self, letters: bool) -> None:
+        """Let shapes be read whole, with a letter before them or without."""
+        self.header().resizeSection(1, SHAPE_WIDTH + letters * LETTER_WIDTH)
 
     def mousePressEvent(self, event: QtGui.QMouseEvent) -> None:  # noqa: N802 (Qt)
         """Take a Ctrl+click for itself."""

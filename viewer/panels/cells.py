@@ -8,12 +8,13 @@ import numpy as np
 import pyqtgraph as pg
 from pyqtgraph.Qt import QtCore, QtWidgets
 
+from viewer.compared import MOST
 from viewer.panels.axes import TICKS, IntensityAxis
 from viewer.panels.boxes import Panel, Title
-from viewer.panels.image import ImageView
+from viewer.panels.image import ImageView, swatch
 from viewer.panels.overlays import Crosshair
 from viewer.panels.plot import PlotView
-from viewer.readout import axis_label, indices_text
+from viewer.readout import axis_label, indices_text, number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 OLDER_OPACITY = 0.4
 AXIS_WIDTH, HEADROOM = 80, 0.06
+MOST_PLACES = MOST + 1
+BAR = 48, 8
 
 
 class Cell(Panel):
@@ -53,8 +56,10 @@ class Cell(Panel):
         self.stack.addWidget(self.message)
         self.top = QtWidgets.QHBoxLayout()
         self.top.setSpacing(4)
+        self.low, self.bar, self.high = QtWidgets.QLabel(), QtWidgets.QLabel(), QtWidgets.QLabel()
         self.top.addWidget(self.title, 1)
-        self.top.addWidget(self.sign)
+        for label in (self.low, self.bar, self.high, self.sign):
+            self.top.addWidget(label)
         self.column.addLayout(self.top)
         self.column.addWidget(self.stack, 1)
         self.node: Node | None = None
@@ -64,9 +69,23 @@ class Cell(Panel):
         self.title.set_dim(theme.dim)
         self.image.set_theme(theme)
 
+    def say(self, what: str, details: str, levels: Levels | None) -> None:
+        """Show a title, and a bar of colours with the intensities at its ends."""
+        self.title.say(what, details)
+        low, high = (number(float(f"{end:.3g}")) for end in levels) if levels is not None else ("", "")
+        self.low.setText(low)
+        self.high.setText(high)
+        for label in (self.low, self.bar, self.high):
+            label.setVisible(levels is not None)
+
+    def set_colormap(self, name: str) -> None:
+        """Paint with a colormap."""
+        self.image.set_colormap(name)
+        self.bar.setPixmap(swatch(name, *BAR))
+
     def expect(self, node: Node) -> None:
         """Get ready for pictures of a node."""
-        if self.node is not None and (node.path, node.key) != (self.node.path, self.node.key):
+        if self.node is not None and (node.path != self.node.path or node.replaces(self.node)):
             self.image.blank()
         fresh = self.node is None or node.shown_axes != self.node.shown_axes
         self.node = node
@@ -96,9 +115,12 @@ class CurvesPanel(Panel):
 
     def __init__(self) -> None:
         super().__init__(margin=6, spacing=4)
+        policy = QtWidgets.QSizePolicy.Policy.Ignored
+        self.setSizePolicy(policy, policy)
         self.legend = QtWidgets.QLabel()
         self.legend.setTextFormat(QtCore.Qt.TextFormat.RichText)
-        self.legend.setWordWrap(True)
+        # Without wrapping: it would claim the height of pictures that stand beside the plot.
+        self.legend.setSizePolicy(policy, QtWidgets.QSizePolicy.Policy.Fixed)
         self.view = CurvesView()
         self.column.addWidget(self.legend)
         self.column.addWidget(self.view, 1)
@@ -106,6 +128,12 @@ class CurvesPanel(Panel):
     def set_theme(self, theme: Theme) -> None:
         """Take the colours of a theme."""
         self.view.set_theme(theme)
+
+    def point_at(self, x: float | None) -> None:
+        """Draw a line at a value of the axis; None takes it away."""
+        self.view.crosshair.setVisible(x is not None)
+        if x is not None:
+            self.view.crosshair.move_to(x, 0.0)
 
 
 class CurvesView(PlotView):
@@ -160,6 +188,11 @@ class CurvesView(PlotView):
         """Show intensities between two, as they are stretched."""
         self.box.setYRange(low, high, padding=HEADROOM)
 
+    def show_only(self, which: int | None) -> None:
+        """Hide all curves but one; None shows all again."""
+        for one, curve in self.curves.items():
+            curve.setVisible(which is None or one == which)
+
     def drop(self, which: int) -> None:
         """Show one of the curves no more."""
         if which in self.curves:
@@ -184,17 +217,17 @@ def curve_colours(theme: Theme) -> tuple[str, ...]:
     return (theme.accent, theme.busy, theme.good, theme.bad, *more)
 
 
-def arrange(grid: QtWidgets.QGridLayout, placed: Sequence[QtWidgets.QWidget], upright: bool) -> None:
-    """Lay places out as large as they can be; where curves are among them, below each other."""
-    columns = {1: 1, 2: 1 if upright else 2, 3: 2, 4: 2}.get(len(placed), 3)
-    if any(isinstance(place, CurvesPanel) for place in placed):
-        columns = 1
-    for slot, place in enumerate(placed):
-        grid.setColumnStretch(slot, int(slot < columns))
+def arrange(grid: QtWidgets.QGridLayout, placed: Sequence[QtWidgets.QWidget], columns: int) -> None:
+    """Lay places out in columns, all as large as each other; what is left for the last row stands in its middle."""
+    for place in placed:
+        grid.removeWidget(place)
+    for slot in range(2 * MOST_PLACES):  # half a column is as far as a row may be moved
+        grid.setColumnStretch(slot, int(slot < 2 * columns))
         grid.setRowStretch(slot, int(slot * columns < len(placed)))
-        there = grid.itemAtPosition(slot // columns, slot % columns)
-        if there is None or there.widget() is not place:
-            grid.addWidget(place, slot // columns, slot % columns)
+    for slot, place in enumerate(placed):
+        row = slot // columns
+        missing = max(0, (row + 1) * columns - len(placed))
+        grid.addWidget(place, row, missing + 2 * (slot % columns), 1, 2)
 
 
 def place_title(letter: str, node: Node, position: tuple[int, ...], value: str) -> tuple[str, str]:

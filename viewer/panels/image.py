@@ -9,6 +9,7 @@ import numpy as np
 import pyqtgraph as pg
 from pyqtgraph.Qt import QtCore, QtGui
 
+from viewer.nodes import pixel_aspect
 from viewer.panels.axes import CalibratedAxis
 from viewer.panels.overlays import Crosshair, ScaleBar
 from viewer.panels.plot import PlotView
@@ -37,6 +38,14 @@ def lookup_table(name: str) -> NDArray[np.uint8]:
         return np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1)
     table: NDArray[np.uint8] = pg.colormap.get(PYQTGRAPH_NAMES.get(name, name)).getLookupTable(0.0, 1.0, 256)
     return table[:, :3]
+
+
+def swatch(name: str, width: int, height: int) -> QtGui.QPixmap:
+    """Draw a colormap as a small picture."""
+    columns = lookup_table(name)[np.linspace(0, 255, width).astype(int)]
+    pixels = np.ascontiguousarray(np.broadcast_to(columns, (height, width, 3)))
+    form = QtGui.QImage.Format.Format_RGB888
+    return QtGui.QPixmap.fromImage(QtGui.QImage(pixels.tobytes(), width, height, 3 * width, form))
 
 
 class ImageView(PlotView):
@@ -91,13 +100,12 @@ class ImageView(PlotView):
             return
         self.axes = axes
         y, x = axes
-        self.crosshair.set_extent(QtCore.QRectF(-0.5, -0.5, x.size, y.size))
+        extent = QtCore.QRectF(-0.5, -0.5, x.size, y.size)
+        self.crosshair.set_extent(extent)
         self._calibrated["left"].set_axis(y)
         self._calibrated["bottom"].set_axis(x)
-        self.scale_bar.set_axis(x)
-        same_units = y.units == x.units and y.values is None and x.values is None
-        ratio = abs(x.scale / y.scale) if same_units and x.scale and y.scale else 1.0
-        self.box.setAspectLocked(True, ratio=ratio if 0.05 < ratio < 20 else 1.0)
+        self.scale_bar.set_axis(x, extent)
+        self.box.setAspectLocked(True, ratio=pixel_aspect(y, x))
         largest = FARTHEST * max(self.shape)
         self.box.setLimits(minXRange=2, minYRange=2, maxXRange=largest, maxYRange=largest)
 

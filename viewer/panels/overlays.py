@@ -92,16 +92,19 @@ class Crosshair(pg.GraphicsObject):
 
 
 class ScaleBar(pg.GraphicsObject):
-    """A bar of 1, 2 or 5 × 10ⁿ units in the lower left corner; follows the zoom."""
+    """A bar of 1, 2 or 5 × 10ⁿ units; follows the zoom.
 
-    MARGIN = 10.0
+    It stands below the picture or beside it where there is room, else over its lower left corner.
+    """
+
+    MARGIN, SMALL = 10.0, 280.0
 
     def __init__(self, view: pg.ViewBox) -> None:
         super().__init__()
         self._view = view
         self._axis: Axis | None = None
+        self._extent = QtCore.QRectF()
         self._font = QtGui.QFont()
-        self._font.setPointSizeF(9.0)
         self._font.setBold(True)
         self.setParentItem(view)
         self.setZValue(30)
@@ -109,29 +112,40 @@ class ScaleBar(pg.GraphicsObject):
         view.sigRangeChanged.connect(self._changed)
         view.sigResized.connect(self._changed)
 
-    def set_axis(self, axis: Axis | None) -> None:
-        """Measure along `axis`; hidden where its values do not grow evenly."""
-        self._axis = axis
-        self.setVisible(axis is not None and axis.values is None and axis.scale != 0)
+    def set_axis(self, axis: Axis, extent: QtCore.QRectF) -> None:
+        """Measure along `axis` of the picture in `extent` of the view; hidden where its values do not grow evenly."""
+        self._axis, self._extent = axis, extent
+        self.setVisible(axis.values is None and axis.scale != 0)
         self._changed()
 
     def measure(self) -> tuple[str, float]:
         """Return the text and the length in screen pixels; empty and 0 while nothing can be measured."""
         low, high = self._view.viewRange()[0]
         axis, width = self._axis, self._view.width()
-        if axis is None or not high > low or width < 40:
+        seen = min(high, self._extent.right()) - max(low, self._extent.left())
+        if axis is None or not high > low or not seen > 0 or width < 40:
             return "", 0.0
         scale = abs(axis.scale) if axis.calibrated else 1.0
-        length = scale_bar((high - low) * scale)
+        length = scale_bar(seen * scale)
         return quantity(length, axis.units), length / scale / (high - low) * width
 
     def boundingRect(self) -> QtCore.QRectF:  # noqa: N802 (Qt)
         """Return the box round text and bar, in the view box's own pixels."""
         text, length = self.measure()
+        room = QtCore.QRectF(0, 0, self._view.width(), self._view.height())
+        small = min(room.width(), room.height()) < self.SMALL
+        self._font.setPointSizeF(8.0 if small else 9.0)
         metrics = QtGui.QFontMetricsF(self._font)
-        width = max(length, metrics.horizontalAdvance(text)) + 16
-        height = metrics.height() + 17
-        return QtCore.QRectF(self.MARGIN, self._view.height() - height - self.MARGIN, width, height)
+        width = max(length, metrics.horizontalAdvance(text)) + (8 if small else 16)
+        height = metrics.height() + (9 if small else 17)
+        shown = self._on_screen(self._extent).intersected(room)
+        margin = self.MARGIN / 2 if small else self.MARGIN
+        left, top = shown.left() + margin, shown.bottom() - height - margin
+        if room.bottom() - shown.bottom() >= height + 4:
+            left, top = shown.left(), shown.bottom() + 4
+        elif shown.left() >= width + 8:
+            left, top = shown.left() - width - 4, shown.bottom() - height
+        return QtCore.QRectF(min(left, room.right() - width), max(0.0, top), width, height)
 
     def paint(self, painter: QtGui.QPainter, *_: object) -> None:
         """Draw a dark rounded box, the length, the bar."""
@@ -146,9 +160,22 @@ class ScaleBar(pg.GraphicsObject):
         painter.setFont(self._font)
         painter.setPen(pg.mkPen(CANVAS_TEXT))
         centred = QtGui.QTextOption(QtCore.Qt.AlignmentFlag.AlignHCenter)
-        painter.drawText(box.adjusted(0, 4, 0, 0), text, centred)
-        bar = QtCore.QRectF(round(box.center().x() - length / 2), round(box.bottom() - 10), round(length), 3)
-        painter.fillRect(bar, pg.mkColor(CANVAS_TEXT))
+        air = (box.height() - QtGui.QFontMetricsF(self._font).height() - 3) / 3
+        painter.drawText(box.adjusted(0, air / 2, 0, 0), text, centred)
+        bottom = round(box.bottom() - air - 3)
+        painter.fillRect(
+            QtCore.QRectF(round(box.center().x() - length / 2), bottom, round(length), 3),
+            pg.mkColor(CANVAS_TEXT),
+        )
+
+    def _on_screen(self, part: QtCore.QRectF) -> QtCore.QRectF:
+        """Part of an image in the view box's own pixels; rows go down in both."""
+        (x0, x1), (y0, y1) = self._view.viewRange()
+        if not (x1 > x0 and y1 > y0):
+            return QtCore.QRectF()
+        across, down = self._view.width() / (x1 - x0), self._view.height() / (y1 - y0)
+        left, top = (part.left() - x0) * across, (part.top() - y0) * down
+        return QtCore.QRectF(left, top, part.width() * across, part.height() * down)
 
     def _changed(self, *_: object) -> None:
         self.prepareGeometryChange()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
 from viewer.contrast import Contrast
-from viewer.panels.image import lookup_table
+from viewer.panels.image import swatch
 from viewer.picture import Scale
 from viewer.theme import COLORMAPS
 
@@ -40,7 +40,7 @@ class Toolbar(QtWidgets.QWidget):
         self.colormaps.setIconSize(QtCore.QSize(36, 10))
         self.colormaps.setFocusPolicy(QtCore.Qt.FocusPolicy.NoFocus)
         for name in COLORMAPS:
-            self.colormaps.addItem(_swatch(name), name)
+            self.colormaps.addItem(QtGui.QIcon(swatch(name, 72, 20)), name)
         self.auto = _button("Auto", "Set the levels to 1 % and 99 % of what is shown (A)")
         self.lock = _button("Lock", "Keep the levels while frames change", checkable=True)
         self.fit_button = _button("Fit", "Show all of it (F)")
@@ -154,14 +154,3 @@ def _joined(buttons: Sequence[QtWidgets.QPushButton]) -> QtWidgets.QHBoxLayout:
         button.setObjectName("first" if number == 0 else "last" if number == len(buttons) - 1 else "middle")
         row.addWidget(button)
     return row
-
-
-def _swatch(name: str) -> QtGui.QIcon:
-    """Draw a colormap as a small picture."""
-    table = lookup_table(name)
-    image = QtGui.QImage(72, 20, QtGui.QImage.Format.Format_RGB32)
-    for column in range(72):
-        colour = QtGui.QColor(*map(int, table[column * 255 // 71]))
-        for row in range(20):
-            image.setPixelColor(column, row, colour)
-    return QtGui.QIcon(QtGui.QPixmap.fromImage(image))

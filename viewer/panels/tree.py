@@ -136,6 +136,7 @@ class TreePanel(Panel):
     def show_letters(self, letters: dict[Path, str]) -> None:
         """Write letters beside nodes that are compared."""
         marked, self._letters = {*letters, *self._letters}, letters
+        self.list.leave_room(bool(letters))
         for item in [self.items[path] for path in marked if path in self.items]:
             self._dress(item, self._rows[item.data(0, PATH)])
 

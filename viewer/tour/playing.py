@@ -82,8 +82,11 @@ def _compare(guide: Guide) -> None:
     """Show the node beside what it was made from, and what lies between them."""
     comparing = guide.window.comparing
     guide.window.toolbar.compare.click()
-    if not why_no_difference(*comparing.beside.nodes[:2]) and not comparing.panel.difference.isChecked():
-        comparing.panel.difference.click()
+    if (
+        not why_no_difference(*comparing.beside.nodes[:2])
+        and not comparing.panel.switches.difference.isChecked()
+    ):
+        comparing.panel.switches.difference.click()
     guide.wait(lambda: _is_compared(guide), "not all came that is compared")
 
 
