@@ -158,7 +158,7 @@ class Comparing(QtCore.QObject):
         """Ask for nothing any more; what is on the way is not waited for."""
         self.active = False
         self._flicker.stop()
-        self.beside.end()
+        self.beside.drop()
         self._between.close()
 
     def flicker(self, otherwise: Callable[[], None]) -> None:

@@ -103,6 +103,17 @@ class Library(QtCore.QObject):
         tree = self.tree(node.tree)
         return tree.now(node) if tree is not None else None
 
+    def navigator_of(self, node: Node) -> Node | None:
+        """Find the map to point into for a node."""
+        tree = self.tree(node.tree)
+        return tree.navigator_of(node) if tree is not None else None
+
+    def error_of(self, path: Path) -> str:
+        """Return why a file could not be read."""
+        entry = self.entry(path)
+        told = [entry.error if entry else None, *(tree.error for tree in self.trees.get(path, ()))]
+        return next(filter(None, told), "the service does not say why.")
+
     def left_of(self, node: Node) -> Node | None:
         """Return what is left of a node that is gone: what it was made from, else the root of its tree."""
         tree = self.tree(node.tree)

@@ -167,9 +167,7 @@ class Session(QtCore.QObject):
 
     def complain(self, path: tuple[str, ...]) -> None:
         """Say why a file could not be read."""
-        entry = self.library.entry(path)
-        told = [entry.error if entry else None, *(tree.error for tree in self.library.trees.get(path, ()))]
-        name, error = path[-1], next(filter(None, told), "the service does not say why.")
+        name, error = path[-1], self.library.error_of(path)
         self.troubles.put(NOTICE, error if name in error else f"{name} could not be read: {error}")
 
     def move_to(self, position: Sequence[int]) -> None:
@@ -257,17 +255,11 @@ class Session(QtCore.QObject):
         turned = self._travel.go(self.state.position, perf_counter())
         positions = self._travel.ahead(self.fetcher.window(FRAME).round_trip)
         requests = ahead_requests(self.state, positions)
-        small = [request for request in requests if request.nbytes <= AHEAD_BYTES]
-        self.fetcher.ahead(FRAME, small, turned)
-
-    def _navigator_of(self, node: Node) -> Node | None:
-        """Find the map to point into for a node."""
-        tree = self.library.tree(node.tree)
-        return tree.navigator_of(node) if tree else None
+        self.fetcher.ahead(FRAME, [one for one in requests if one.nbytes <= AHEAD_BYTES], turned)
 
     def _choose_navigator(self, node: Node) -> None:
         """Keep the navigator while its key stays; another one waits until the first frame is there."""
-        navigator = self._navigator_of(node)
+        navigator = self.library.navigator_of(node)
         if navigator != self._navigator or self._reload:
             self._forget(NAVIGATOR)
             self._navigator = navigator
@@ -362,7 +354,7 @@ class Session(QtCore.QObject):
             self.relisted.emit(relisted_for is not None or self._reload)
         elif node is None:
             self._miss(shown)
-        elif not node.looks_like(shown) or self._reload or self._navigator_of(node) != self._navigator:
+        elif not node.looks_like(shown) or self._reload or self.library.navigator_of(node) != self._navigator:
             self.choose(node)
             if told := became(shown, node, self.own):
                 self.troubles.put(NOTICE, told)
