@@ -11,6 +11,7 @@ from viewer_service import (
     choose,
     diffraction_scan,
     encoded,
+    failed,
     file,
     node,
     opened,
@@ -98,6 +99,24 @@ def test_of_three_two_stay_when_somebody_deletes_one_and_of_two_none(qtbot, wind
     assert "halved cannot be compared any more" in window.banner.text.text()
     assert window.signal.isVisible()
     assert window.signal.picture is not None
+
+
+def test_a_node_that_fails_says_why_in_its_place_until_it_is_mended(qtbot, window, service):
+    panel = compare(qtbot, window, (*TREE, "root"), (*TREE, "halved"))
+    panel.together.show_region(Region(1.0, 4.0, 2.0, 6.5), window.session.state.node)
+    sound = service.changes.tree(AT)._mapping["halved"]
+    service.changes.put(AT, "halved", failed("its parent has no axes any more"))
+    qtbot.waitUntil(lambda: panel.cell(1).message.isVisible())
+    assert panel.cell(1).message.text() == "its parent has no axes any more"
+    qtbot.waitUntil(lambda: 0 in panel.painted)
+    panel.cell(0).image.hovered.emit((3.0, 2.0))
+    panel.cell(1).image.hovered.emit((3.0, 2.0))
+    panel.switches.flicker.click()
+    panel.switches.flicker.click()
+    panel.switches.difference.click()
+    service.changes.put(AT, "halved", sound)
+    qtbot.waitUntil(lambda: panel.painted == {0, 1, 2})
+    assert not panel.cell(1).message.isVisible()
 
 
 def test_what_is_shown_need_not_be_compared_itself(qtbot, window, service):

@@ -2,7 +2,7 @@
 
 import pytest
 from pyqtgraph.Qt import QtCore
-from viewer_service import choose, encoded, opened, settle, shown
+from viewer_service import choose, encoded, failed, opened, settle, shown
 
 SCAN = encoded(5, 7, 6, 9)
 TREE = ("scan.hspy", "signal")
@@ -77,6 +77,25 @@ def test_three_at_most_and_p_again_takes_one_away(qtbot, window):
     window.pinning.panel.cells[0].close_button.click()
     assert not window.pinning.panel.isVisible()
     assert window.pinning.marks.places == ()
+
+
+def test_they_are_there_again_after_a_node_without_positions(qtbot, window, stand_in, monkeypatch):
+    pin(qtbot, window, (0, 1), (4, 6))
+    nodes = stand_in.tree._mapping["scan.hspy"]._mapping["signal"]._mapping
+    sound = nodes["halved"]
+    choose(qtbot, window, *TREE, "halved")
+    monkeypatch.setitem(nodes, "halved", failed("no axes any more"))
+    window.session.relist()
+    qtbot.waitUntil(lambda: window.session.state.node.error is not None)
+    assert not window.pinning.panel.isVisible()
+    monkeypatch.setitem(nodes, "halved", sound)
+    window.session.relist()
+    qtbot.waitUntil(lambda: window.session.state.node.error is None)
+    assert window.pinning.positions == ((0, 1), (4, 6))
+    wait_for(qtbot, window, *((SCAN[p] / 2).astype("f4") for p in ((0, 1), (4, 6))))
+    choose(qtbot, window, *TREE, "centre")
+    assert not window.pinning.panel.isVisible()
+    assert [(p.y(), p.x()) for p in window.pinning.marks.places] == [(0, 1), (4, 6)]
 
 
 def test_the_marks_are_on_the_navigator(qtbot, window):

@@ -158,7 +158,9 @@ def columns_for(aspects: Sequence[float], room: tuple[float, float], frame: tupl
 
 
 def aspect_of(node: Node) -> float:
-    """Return the width of an image by its height, as it is drawn."""
+    """Return the width of an image by its height, as it is drawn; 1 where none can be."""
+    if len(node.shown_axes) != 2:
+        return 1.0
     y, x = node.shown_axes
     return pixel_aspect(y, x) * x.size / y.size
 

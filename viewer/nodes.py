@@ -181,6 +181,8 @@ class Node:
     @property
     def called(self) -> str:
         """What people call it, in the list and above its pictures."""
+        if self.is_preview and self.operations:
+            return f"{self.operations[-1]} (preview)"
         return self.label or self.name
 
     @property

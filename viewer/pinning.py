@@ -102,19 +102,19 @@ class Pinning(QtCore.QObject):
             return
         if self._node is not None and self._node.tree != node.tree:
             self.positions = ()
-        elif node.position_axes != self._axes:
-            self.positions = tuple(
-                carried_position(pin, self._axes, node.position_axes) for pin in self.positions
-            )
+        elif node.position_axes and node.position_axes != self._axes:
+            carried = (carried_position(pin, self._axes, node.position_axes) for pin in self.positions)
+            self.positions = tuple(dict.fromkeys(carried))
         if node != self._node:
             self._answers.clear()
-        self._node, self._axes = node, node.position_axes
+        # A node without positions, as a failed one, hides them: they are there again with the next.
+        self._node, self._axes = node, node.position_axes or self._axes
         self._show()
 
     def _show(self) -> None:
         """Have a place, a mark and a picture for each."""
         node = self._session.state.node
-        framed = node is not None and node.kind is not Kind.MAP and node.error is None
+        framed = self._is_framed(node)
         self.panel.show_pins(len(self.positions) if framed else 0)
         colormap = self._session.contrasts.of(node).colormap if node is not None else "gray"
         for cell, position in zip(self.panel.cells, self.positions, strict=False):
@@ -124,11 +124,19 @@ class Pinning(QtCore.QObject):
         self._mark()
         self._ask()
 
+    @staticmethod
+    def _is_framed(node: Node | None) -> bool:
+        """Return True for a node that has a frame at each position."""
+        return (
+            node is not None and node.kind is not Kind.MAP and bool(node.position_axes) and node.error is None
+        )
+
     def _mark(self) -> None:
         """Show where they are on the map that is pointed into."""
         state, navigator = self._session.state, self._session.navigator
         places = []
-        if state.node is not None and navigator is not None and len(navigator.shown_axes) == 2:
+        pointed = navigator is not None and len(navigator.shown_axes) == 2
+        if state.node is not None and navigator is not None and pointed and state.node.navigation_axes:
             scan = len(state.node.navigation_axes)
             for position in self.positions:
                 there = carried_position(position[:scan], state.node.navigation_axes, navigator.axes)
@@ -141,7 +149,7 @@ class Pinning(QtCore.QObject):
     def _ask(self) -> None:
         node = self._session.state.node
         for which in range(MOST_PINS):
-            pinned = which < len(self.positions) and node is not None and node.error is None
+            pinned = which < len(self.positions) and self._is_framed(node)
             request = frame_request(ViewState(node, self.positions[which])) if pinned else None
             if request is None:
                 self._session.fetcher.drop(self._view(which))

@@ -89,6 +89,8 @@ class Cell(Panel):
             self.image.blank()
         fresh = self.node is None or node.shown_axes != self.node.shown_axes
         self.node = node
+        if not node.shown_axes:
+            return  # it is failed, and says so
         self.image.set_axes(node.shown_axes)
         if fresh:
             self.image.fit()

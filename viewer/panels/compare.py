@@ -298,7 +298,7 @@ class ComparePanel(QtWidgets.QWidget):
         if not isinstance(place, Cell):
             return
         place.image.looked.connect(lambda region, screen: self._looked(which, region, screen))
-        if which < len(self.nodes) and self.nodes[which].kind is Kind.MAP:
+        if which < len(self.nodes) and self.nodes[which].kind is Kind.MAP and self.nodes[which].error is None:
             place.image.set_pointing(place.image.crosshair)
             place.image.crosshair.show()
             place.image.box.pointed.connect(lambda x, y: self.pointed.emit(which, (round(y), round(x))))

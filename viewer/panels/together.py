@@ -59,7 +59,7 @@ class Together:
 
     def region_on(self, other: Node) -> Region | None:
         """Return the part that is shown in pixels of a node; None where all is, or a place of it is none of that."""
-        if self.region is None or not _same_sort(self.region[1], other):
+        if self.region is None or not other.shown_axes or not _same_sort(self.region[1], other):
             return None
         region, node = self.region
         return carried_region(region, node.shown_axes, other.shown_axes)
@@ -105,7 +105,7 @@ class Together:
             return None
         source, x, y = self._spot
         old, new = self._node(source), self._node(which)
-        if not _same_sort(old, new) or len(old.shown_axes) != len(new.shown_axes):
+        if not _same_sort(old, new) or not 0 < len(old.shown_axes) == len(new.shown_axes):
             return None
         if len(new.shown_axes) == 1:  # a plot is in units
             return (x, y) if old.shown_axes[0].units == new.shown_axes[0].units else None

@@ -112,9 +112,8 @@ class TreePanel(Panel):
         self._shown = path
         item = self.items.get(path)
         if item is not None and item is not self.list.currentItem():
-            blocked = self.list.blockSignals(True)
-            self.list.setCurrentItem(item)
-            self.list.blockSignals(blocked)
+            with QtCore.QSignalBlocker(self.list):
+                self.list.setCurrentItem(item)
             self.list.viewport().update()
 
     @property
@@ -162,15 +161,17 @@ class TreePanel(Panel):
     def _draw_some(self) -> None:
         """Draw for a moment; the row at the top of the view stays there."""
         ends = perf_counter() + SLOT_SECONDS
-        bar = self.list.verticalScrollBar()
-        first = self.list.itemAt(0, 0) if bar.value() else None
+        current = self.list.currentItem()
+        first = self.list.itemAt(0, 0) if self.list.verticalScrollBar().value() else None
         while self._work and perf_counter() < ends:
             if next(self._work[0], StopIteration) is StopIteration:
                 self._work.popleft()
         if not self._work:
             self._drawing.stop()
             self._pause.start()
-        if first is not None and first in self.items.values():
+        if (shown := self.list.currentItem()) is not current and shown is not None:
+            self.list.scrollToItem(shown)  # it was made, and is what a person looks at
+        elif first is not None and first in self.items.values():
             self.list.scrollToItem(first, QtWidgets.QAbstractItemView.ScrollHint.PositionAtTop)
 
     def _draw_entries(self, entries: Sequence[Entry]) -> Iterator[None]:
@@ -231,11 +232,10 @@ class TreePanel(Panel):
             return
         for child in self._rows[item.data(0, PATH)].children:  # their paths need not begin alike
             self._take(child.path)
-        blocked = self.list.blockSignals(True)  # Qt makes a neighbour current: nobody has asked to see that
-        (item.parent() or self.list.invisibleRootItem()).removeChild(item)
-        if self._shown[: len(path)] == path:
-            self.list.setCurrentItem(None)
-        self.list.blockSignals(blocked)
+        with QtCore.QSignalBlocker(self.list):  # Qt makes a neighbour current: nobody has asked to see that
+            (item.parent() or self.list.invisibleRootItem()).removeChild(item)
+            if self._shown[: len(path)] == path:
+                self.list.setCurrentItem(None)
         for known in [known for known in self.items if known[: len(path)] == path]:
             del self.items[known]
             self._rows.pop(known, None)
