@@ -120,6 +120,14 @@ def test_a_curve_keeps_its_part_of_the_axis(qtbot, stand_in):
     assert link.zoom == pytest.approx((2.0, 3.5))
     with opening(qtbot, stand_in.url, fragment) as other:
         assert other.signal.curve.box.viewRange()[0] == pytest.approx([2.0, 3.5])
+        other.comparing.mark(("spectra.hspy", "signal", "root"))
+        other.comparing.mark(("spectra.hspy", "signal", "navigator"))
+        other.toolbar.compare.click()
+        plot = other.comparing.panel.places[0]
+        qtbot.waitUntil(lambda: plot.view.box.viewRange()[0] == pytest.approx([2.0, 3.5], abs=0.05))
+        plot.view.box.setXRange(2.5, 3.0, padding=0)
+        link, _ = read(other.linking.text().partition("#")[2].rstrip('"'))
+        assert link.zoom == pytest.approx((2.5, 3.0))
 
 
 class Trying(PinnedMap):

@@ -14,7 +14,7 @@ from viewer.contrast import automatic_levels
 from viewer.nodes import PREVIEW, Kind, Node
 from viewer.panels.compare import DIVERGING, ComparePanel
 from viewer.presence import NOTICE
-from viewer.view_state import Region, carried_position, clipped
+from viewer.view_state import carried_position, clipped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,8 +102,8 @@ class Comparing(QtCore.QObject):
         self.start()
         if link.levels is not None:
             self.set_levels(link.levels)
-        if len(link.zoom) == 4 and (node := self._session.state.node) is not None:
-            self.panel.together.show_region(Region(*link.zoom), node)
+        if (node := self._session.state.node) is not None:
+            self.panel.together.show_part(link.zoom, node)
         if link.flicker:
             switches.set_rate(link.flicker)
             switches.flicker.setChecked(True)
@@ -138,8 +138,8 @@ class Comparing(QtCore.QObject):
         self._begin(nodes)
         self.stack.setCurrentWidget(self.panel)
         self.panel.take_keyboard()
-        if not self._signal.image.fitted and self._signal.node is not None:
-            self.panel.together.show_region(self._signal.image.region(), self._signal.node)
+        if self._signal.node is not None:
+            self.panel.together.show_part(self._signal.part(), self._signal.node)
 
     def stop(self) -> None:
         """Show one node again."""

@@ -99,16 +99,11 @@ class Linking(QtCore.QObject):
         return link
 
     def _zoom(self, node: Node) -> tuple[float, ...]:
-        if self._comparing.active and len(node.shown_axes) == 2:
-            part = self._comparing.panel.together.region_on(node)
-            return () if part is None else tuple(round(e, 2) for e in (part.y0, part.y1, part.x0, part.x1))
-        view = self._signal.view
-        if view.fitted:
-            return ()
-        (x0, x1), (y0, y1) = view.box.viewRange()
-        if view is self._signal.image:
-            return (round(y0, 2), round(y1, 2), round(x0, 2), round(x1, 2))
-        return _rounded(x0, (x0, x1)), _rounded(x1, (x0, x1))
+        compared = self._comparing.active
+        part = self._comparing.panel.together.part(node) if compared else self._signal.part()
+        if len(part) == 4:
+            return tuple(round(edge, 2) for edge in part)
+        return tuple(_rounded(end, (part[0], part[-1])) for end in part)
 
     # Opening
 

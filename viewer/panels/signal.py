@@ -72,6 +72,13 @@ class SignalPanel(Panel):
         """What is painted."""
         return self.view.picture
 
+    def part(self) -> tuple[float, ...]:
+        """Return what is on the screen: edges of an image (y0, y1, x0, x1), ends of a curve; nothing for all."""
+        if self.view.fitted:
+            return ()
+        (x0, x1), (y0, y1) = self.view.box.viewRange()
+        return (y0, y1, x0, x1) if self.view is self.image else (x0, x1)
+
     def set_theme(self, theme: Theme) -> None:
         """Take the colours of a theme."""
         self.title.set_dim(theme.dim)

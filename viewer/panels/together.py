@@ -10,7 +10,7 @@ from viewer.readout import indices_text, intensity_text, place_text
 from viewer.view_state import Region, carried_region
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from viewer.nodes import Node
     from viewer.panels.cells import CurvesPanel
@@ -56,6 +56,26 @@ class Together:
             if carried is not None and not _close(carried, cell.image.region()):
                 cell.image.show_region(carried)
         self._linking = False
+
+    def show_part(self, part: Sequence[float], node: Node) -> None:
+        """Show what `part` found: the edges of an image (y0, y1, x0, x1), the ends of a plot; nothing for all."""
+        if len(part) == 4:
+            self.show_region(Region(*part), node)
+        elif len(part) == 2:
+            for plot in self._plots():
+                plot.view.fitted = False
+                plot.view.box.setXRange(*part, padding=0)
+
+    def part(self, node: Node) -> tuple[float, ...]:
+        """Return the part of a node that is on the screen; nothing where all of it is."""
+        if len(node.shown_axes) == 2:
+            region = self.region_on(node)
+            return () if region is None else (region.y0, region.y1, region.x0, region.x1)
+        plots = [plot for plot in self._plots() if not plot.view.fitted]
+        return tuple(plots[0].view.box.viewRange()[0]) if plots else ()
+
+    def _plots(self) -> list[CurvesPanel]:
+        return [place for place in dict.fromkeys(self._places.values()) if not isinstance(place, Cell)]
 
     def region_on(self, other: Node) -> Region | None:
         """Return the part that is shown in pixels of a node; None where all is, or a place of it is none of that."""
