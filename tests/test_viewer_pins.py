@@ -4,6 +4,8 @@ import pytest
 from pyqtgraph.Qt import QtCore
 from viewer_service import choose, encoded, failed, opened, settle, shown
 
+from viewer.view_state import Region
+
 SCAN = encoded(5, 7, 6, 9)
 TREE = ("scan.hspy", "signal")
 Key = QtCore.Qt.Key
@@ -77,6 +79,22 @@ def test_three_at_most_and_p_again_takes_one_away(qtbot, window):
     window.pinning.panel.cells[0].close_button.click()
     assert not window.pinning.panel.isVisible()
     assert window.pinning.marks.places == ()
+
+
+def test_they_show_the_part_that_is_looked_at(qtbot, window):
+    pin(qtbot, window, (0, 1))
+    window.signal.image.show_region(Region(1.0, 4.0, 2.0, 6.5))
+    pin(qtbot, window, (4, 6))
+    for cell in window.pinning.panel.cells[:2]:
+        part = cell.image.region()
+        assert part.x0 < 2.1 or part.y0 < 1.1
+        assert (part.x1 - part.x0 < 9) or (part.y1 - part.y0 < 6)
+        assert (part.x0 + part.x1) / 2 == pytest.approx(4.25, abs=0.1)
+    qtbot.keyClick(window, Key.Key_F)
+    for cell in window.pinning.panel.cells[:2]:
+        part = cell.image.region()
+        assert part.x0 < -0.4
+        assert part.x1 > 8.4
 
 
 def test_they_are_there_again_after_a_node_without_positions(qtbot, window, stand_in, monkeypatch):

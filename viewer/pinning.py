@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from viewer.panels.toolbar import Toolbar
     from viewer.picture import Levels
     from viewer.session import Session
+    from viewer.view_state import Region
 
     Position = tuple[int, ...]
 
@@ -46,6 +47,7 @@ class Pinning(QtCore.QObject):
         self._node: Node | None = None
         self._axes: tuple[Axis, ...] = ()
         self._answers: dict[int, Answer] = {}
+        self._region: Region | None = None
         session.chosen.connect(self._chosen)
         # After all who settle the levels by the same picture.
         session.framed.connect(self.paint, QtCore.Qt.ConnectionType.QueuedConnection)
@@ -80,6 +82,11 @@ class Pinning(QtCore.QObject):
         self.positions, self._axes = tuple(dict.fromkeys(fitting))[:MOST_PINS], axes
         self._answers.clear()
         self._show()
+
+    def look(self, region: Region | None) -> None:
+        """Show the part that is on the screen of the large picture; None where all of it is."""
+        self._region = region
+        self.panel.show_region(region)
 
     def paint(self, *_: object) -> None:
         """Paint what came with the levels of the large picture."""
@@ -121,6 +128,8 @@ class Pinning(QtCore.QObject):
             cell.image.set_colormap(colormap)
             if node is not None and framed:
                 cell.expect(node, position)
+        if framed:
+            self.panel.show_region(self._region)
         self._mark()
         self._ask()
 

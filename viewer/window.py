@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from viewer.nodes import Node
     from viewer.picture import Levels
     from viewer.session import Session
-    from viewer.view_state import ViewState
+    from viewer.view_state import Region, ViewState
 
 FIGURES_MS = 250
 HISTOGRAM_MS = 60
@@ -173,6 +173,7 @@ class Window(QtWidgets.QMainWindow):
         self.navigator.pointed.connect(session.move_to)
         self.signal.pointed.connect(self._point_on_map)
         self.signal.looked.connect(session.look)
+        self.signal.looked.connect(self._look_at_pins)
         for panel in (self.navigator, self.signal, self.comparing.panel):
             panel.stepped.connect(self._step)
             panel.hovered.connect(self.status.show_mouse)
@@ -282,6 +283,9 @@ class Window(QtWidgets.QMainWindow):
         self.session.contrasts.levels[node.family] = self._levels
         self.signal.set_levels(self._levels)
         self.show_histograms()
+
+    def _look_at_pins(self, region: Region, _screen: object) -> None:
+        self.pinning.look(None if self.signal.image.fitted else region)
 
     def _fit(self) -> None:
         self.signal.view.fit()

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from viewer.nodes import Node
     from viewer.picture import Levels
     from viewer.theme import Theme
+    from viewer.view_state import Region
 
 WIDTH, MARK_PIXELS = 190, 8.0
 
@@ -168,6 +169,12 @@ class PinsPanel(Panel):
             if which >= pins:
                 cell.blank()
                 cell.node = None
+
+    def show_region(self, region: Region | None) -> None:
+        """Show the same part of all small pictures; None: all of them."""
+        for cell in self.cells:
+            if cell.node is not None and len(cell.node.shown_axes) == 2:
+                cell.image.fit() if region is None else cell.image.show_region(region)
 
     def set_theme(self, theme: Theme) -> None:
         """Take the colours of a theme."""
