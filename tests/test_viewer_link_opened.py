@@ -92,6 +92,16 @@ def test_a_copied_link_opens_this_very_view(qtbot, stand_in):
         assert not other.banner.isVisible()
 
 
+def test_what_is_compared_may_be_in_another_file(qtbot, stand_in):
+    paths = ((*TREE, "root"), ("spectra.hspy", "signal", "root"))
+    fragment = "v=1&node=scan.hspy/signal/root&with=root,/spectra.hspy/signal/root"
+    with opening(qtbot, stand_in.url, fragment) as window:
+        qtbot.waitUntil(lambda: window.comparing.active)
+        assert window.comparing.paths == paths
+        qtbot.waitUntil(lambda: window.comparing.panel.painted == {0, 1})
+        assert not window.banner.isVisible()
+
+
 def test_ctrl_l_copies_too(qtbot, stand_in):
     with opened(qtbot, stand_in.url) as window:
         choose(qtbot, window, *TREE, "root")
@@ -164,7 +174,7 @@ def test_a_node_that_is_not_kept_is_opened_by_its_key(qtbot, stand_in, monkeypat
             "v=1&node=scan.hspy/signal/root&diff=yes&flicker=999",
             "diff is neither 0 nor 1; flicker '999' is no",
         ),
-        ("v=1&node=scan.hspy/signal/root&zoom=0,1e29,0,1e-9&with=gone,gone", ""),
+        ("v=1&node=scan.hspy/signal/root&zoom=0,1e29,0,1e-9&with=gone,gone", "'gone' cannot be compared"),
         ("v=1&node=scan.hspy/signal/root&pins=1;2,2,2;99,99", ""),
         ("v=1&node=broken.mrc", "broken.mrc"),
         ("v=7&node=a", "it is not of version 1"),

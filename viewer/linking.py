@@ -56,12 +56,15 @@ class Linking(QtCore.QObject):
         self._comparing, self._pinning = comparing, pinning
         self._wanted: Link | None = None
         self._shown: Link | None = None  # its node is there, its first picture is not
+        self._beside: Link | None = None  # what was compared is not all there
+        self._listed = False
         self._problems: tuple[str, ...] = ()
         toolbar.link.clicked.connect(lambda _checked: self.copy())
         session.framed.connect(lambda _answer: self._finish())
         session.blanked.connect(lambda _why: self._finish())
         session.library.changed.connect(lambda _changes: self._seek())
         session.library.opened.connect(self._look)
+        session.library.opened.connect(lambda *_: self._compare())
         session.library.looked.connect(self._give_up)
 
     # Copying
@@ -146,6 +149,7 @@ class Linking(QtCore.QObject):
                 return
             if node is not None:
                 self._session.choose(replace(node, path=link.node, key=link.key))
+                self._session.maker.look_at(node.tree)  # something may be made of what it is made from
                 return
             self._miss(f"'{name}' is not there any more ({error})")
             self._session.show((*tree, "root"))
@@ -154,6 +158,8 @@ class Linking(QtCore.QObject):
 
     def _give_up(self) -> None:
         """All is listed, and the file is not among it."""
+        self._listed = True
+        self._compare()
         link, session = self._wanted, self._session
         file = session.library.file_of(link.node) if link is not None else None
         if link is None or (file is not None and file.error is None):
@@ -204,9 +210,31 @@ class Linking(QtCore.QObject):
         if link.node:
             self._show_zoom(link.zoom)
             self._pinning.show(link.pins)
-            self._comparing.open(link)
+            self._beside = link
+            self._compare()
         if self._problems:
             self._session.troubles.put(NOTICE, self._told())
+
+    def _compare(self) -> None:
+        """Show what was compared, once the files it is in have been looked into, unless the person went on."""
+        link, session, shown = self._beside, self._session, self._session.state.node
+        if link is None or shown is None or shown.path != link.node:
+            self._beside = None
+            return
+        missing = [path for path in link.compared if path != shown.path and session.find(path) is None]
+        files = [session.library.file_of(path) for path in missing]
+        readable = [file for file in files if file is not None and file.error is None]
+        unread = [file for file in readable if file.path not in session.library.trees]
+        for file in unread:
+            session.library.open(file.path)
+        if unread or (None in files and not self._listed):
+            return
+        self._beside = None
+        self._comparing.open(link)
+        if missing:
+            names = " and ".join(dict.fromkeys(f"'{path[-1]}'" for path in missing))
+            self._problems = (*self._problems, f"{names} cannot be compared: removed or renamed")
+            session.troubles.put(NOTICE, self._told())
 
     def _show_zoom(self, zoom: tuple[float, ...]) -> None:
         node, view = self._session.state.node, self._signal.view

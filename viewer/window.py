@@ -174,6 +174,7 @@ class Window(QtWidgets.QMainWindow):
         self.signal.pointed.connect(self._point_on_map)
         self.signal.looked.connect(session.look)
         self.signal.looked.connect(self._look_at_pins)
+        self.comparing.panel.looked.connect(self._look_at_pins_too)
         for panel in (self.navigator, self.signal, self.comparing.panel):
             panel.stepped.connect(self._step)
             panel.hovered.connect(self.status.show_mouse)
@@ -286,6 +287,12 @@ class Window(QtWidgets.QMainWindow):
 
     def _look_at_pins(self, region: Region, _screen: object) -> None:
         self.pinning.look(None if self.signal.image.fitted else region)
+
+    def _look_at_pins_too(self, which: int, region: Region, _screen: object) -> None:
+        """Where several are compared, the shown one of them is followed."""
+        cell, node = self.comparing.panel.cell(which), self.session.state.node
+        if cell is not None and node is not None and self.comparing.paths[which : which + 1] == (node.path,):
+            self.pinning.look(None if cell.image.fitted else region)
 
     def _fit(self) -> None:
         self.signal.view.fit()
