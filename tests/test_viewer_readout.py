@@ -11,6 +11,7 @@ from viewer.nodes import Axis, Node
 from viewer.readout import (
     axis_label,
     bytes_text,
+    ends_text,
     indices_text,
     number,
     place_text,
@@ -144,3 +145,19 @@ def test_sizes():
         "3.0 MiB",
         "118 MiB",
     ]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "texts"),
+    [
+        (0.000308, 18.73, ("0", "18.7")),
+        (-6.3, 6.3, ("-6.3", "6.3")),
+        (1000.004, 1000.016, ("1000", "1000")),
+        (9180.2, 19403.0, ("9200", "19400")),
+        (2e-9, 5.123e-9, ("2×10⁻⁹", "5.12×10⁻⁹")),
+        (3.0, 3.0, ("3", "3")),
+        (0.0, float("inf"), ("0", "inf")),
+    ],
+)
+def test_ends_of_a_bar_are_as_round_as_they_are_told_apart(low, high, texts):
+    assert ends_text(low, high) == texts

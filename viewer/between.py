@@ -67,7 +67,8 @@ class Between:
         a = self._beside.painted.get(0)
         if number != self._pair or a is None or a.request is None:
             return
-        levels = centred(picture.automatic if picture.raw.ndim == 2 else picture.limits)
+        low, high = picture.limits
+        levels = centred(picture.automatic) if picture.raw.ndim == 2 else (min(low, 0.0), max(high, 0.0))
         self._panel.paint_difference(picture, a.request, levels)
         self._subtract_details()
 

@@ -74,6 +74,14 @@ def number(value: float) -> str:
     return text
 
 
+def ends_text(low: float, high: float) -> tuple[str, str]:
+    """Both ends of a bar of colours, to a hundredth of what lies between them or better: ``0``, ``18.7``."""
+    if not (math.isfinite(high - low) and high > low):
+        return number(low), number(high)
+    digits = 2 - math.floor(math.log10(high - low))
+    return number(round(low, digits)), number(round(high, digits))
+
+
 def scale_bar(span: float) -> float:
     """Length of a scale bar for a view `span` wide: 1, 2 or 5 times a power of ten, at most a third of it.
 

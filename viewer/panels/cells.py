@@ -14,7 +14,7 @@ from viewer.panels.boxes import Panel, Title
 from viewer.panels.image import ImageView, swatch
 from viewer.panels.overlays import Crosshair
 from viewer.panels.plot import PlotView
-from viewer.readout import axis_label, indices_text, number
+from viewer.readout import axis_label, ends_text, indices_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,7 +72,7 @@ class Cell(Panel):
     def say(self, what: str, details: str, levels: Levels | None) -> None:
         """Show a title, and a bar of colours with the intensities at its ends."""
         self.title.say(what, details)
-        low, high = (number(float(f"{end:.3g}")) for end in levels) if levels is not None else ("", "")
+        low, high = ends_text(*levels) if levels is not None else ("", "")
         self.low.setText(low)
         self.high.setText(high)
         for label in (self.low, self.bar, self.high):
