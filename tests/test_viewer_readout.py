@@ -138,6 +138,20 @@ def test_words_of_the_field():
     assert signal_word(node_of((2, 2), ())) == "Map"
 
 
+def test_two_numbers_that_a_pattern_is_shifted_by_are_no_spectrum():
+    assert (
+        signal_word(Node(("f", "s", "c"), "k", (Axis("shift", 2, units="px"),), np.dtype("f4"), (2,)))
+        == "Shift"
+    )
+
+
+def test_a_scale_without_units_is_no_scale():
+    axis = Axis("z", 1728, scale=0.1, offset=3.0)
+    assert axis.value(864) == 864
+    assert axis.index(864) == 864
+    assert axis_label(axis) == "z, uncalibrated (px)"
+
+
 def test_sizes():
     assert [bytes_text(n) for n in (12, 40_000, 3 * 1024**2, 118 * 1024**2)] == [
         "12 B",

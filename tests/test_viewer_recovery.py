@@ -182,9 +182,9 @@ def test_a_trouble_of_the_service_itself_passes(qtbot, window, scan_service):
 def test_a_key_that_may_list_but_not_read_is_tried_again_after_the_list(qtbot, window, scan_service):
     scan_service.traffic.refusals["/c/"] = (401, "Not enough permissions")
     window.session.move_to((0, 6))
-    qtbot.waitUntil(lambda: says(window, "Not enough permissions", "--api-key"))
+    qtbot.waitUntil(lambda: says(window, "asks for a key", "--api-key"))
     listed(qtbot, window)
-    assert says(window, "Not enough permissions")
+    assert says(window, "asks for a key")
     scan_service.traffic.refusals.clear()
     qtbot.waitUntil(lambda: not window.banner.isVisible() and shown(window), timeout=60000)
     np.testing.assert_array_equal(window.signal.picture.raw, SCAN[0, 6])
@@ -194,17 +194,17 @@ def test_a_frame_from_the_cache_does_not_say_that_the_key_will_do(qtbot, window,
     cached = window.session.state.position
     scan_service.traffic.refusals["/c/"] = (401, "Not enough permissions")
     window.session.move_to((0, 6))
-    qtbot.waitUntil(lambda: says(window, "Not enough permissions"))
+    qtbot.waitUntil(lambda: says(window, "asks for a key"))
     with qtbot.assertNotEmitted(window.session.presence.connected):
         window.session.move_to(cached)
         qtbot.waitUntil(lambda: shown(window))
-    assert says(window, "Not enough permissions")
+    assert says(window, "asks for a key")
 
 
 def test_a_service_that_goes_away_after_it_refused_a_key_is_found_again(qtbot, window, scan_service):
     scan_service.traffic.refusals["/"] = (401, "Not for you")
     window.session.move_to((0, 6))
-    qtbot.waitUntil(lambda: says(window, "Not for you"))
+    qtbot.waitUntil(lambda: says(window, "asks for a key"))
     scan_service.stop()
     window.session.move_to((0, 5))
     qtbot.waitUntil(lambda: says(window, "cannot be reached", "Trying again"))

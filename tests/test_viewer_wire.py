@@ -173,9 +173,12 @@ def test_a_long_listing_comes_page_by_page(monkeypatch):
 def test_a_private_service_wants_its_key():
     server = StandIn(file(signal=diffraction_scan()), api_key="opensesame").start()
     try:
-        for key in (None, "wrong"):
+        for key, words in (
+            (None, "asks for a key. Start"),
+            ("wrong", r"another key \(Invalid API key\). Start"),
+        ):
             stranger = Service(server.url, key)
-            with pytest.raises(Unauthorised, match="--api-key"):
+            with pytest.raises(Unauthorised, match=f"{words} the viewer with --api-key"):
                 stranger.page((), 0)
             stranger.close()
         for service in (

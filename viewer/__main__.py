@@ -25,7 +25,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         help="for example http://localhost:8000 (?api_key=… and copied links are understood)",
     )
     parser.add_argument("--api-key", metavar="KEY", help="also read from TILED_API_KEY")
-    parser.add_argument("--theme", choices=("dark", "light"), default="dark")
+    parser.add_argument("--theme", choices=("dark", "light"), default="dark", help="default: dark")
     parser.add_argument(
         "--tour",
         metavar="DIR",

@@ -21,7 +21,10 @@ def refusal(answer: httpx.Response, name: str, writing: bool) -> ServiceError:
     if answer.status_code in (401, 403) and writing:
         return Forbidden(f"This key may look, but make nothing here ({detail}).")
     if answer.status_code in (401, 403):
-        return Unauthorised(f"{name} asks for a valid key ({detail}). Start the viewer with --api-key KEY.")
+        # Which scopes tiled misses says nothing to who has forgotten the key.
+        wrong = "" if answer.request.headers.get("Authorization") is None else f" ({detail})"
+        asks = "another key" if wrong else "a key"
+        return Unauthorised(f"{name} asks for {asks}{wrong}. Start the viewer with --api-key KEY.")
     if answer.status_code == 410:
         return Gone(detail)
     if answer.status_code in (429, 503):  # a proxy says the first

@@ -79,7 +79,7 @@ class Indexing:
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """One axis as the server describes it: the value at index ``i`` is ``offset + scale * i``.
+    """One axis as the server describes it: with units, the value at index ``i`` is ``offset + scale * i``.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ class Axis:
     size : int
         Number of pixels.
     scale, offset : float
-        In `units`; in pixels where the axis is uncalibrated.
+        In `units`; they mean nothing where the axis is uncalibrated.
     units : str or None
         None for an uncalibrated axis.
     navigate : bool
@@ -111,13 +111,20 @@ class Axis:
         return self.units is not None
 
     def value(self, index: float) -> float:
-        """Value at a fractional `index`, in `units`; between two values of an axis that is not uniform."""
+        """Value at a fractional `index`, in `units`; between two values of an axis that is not uniform.
+
+        Without units it is the index: some files give a scale and no word what it is a scale of.
+        """
+        if not self.calibrated:
+            return index
         if self.values is not None:
             return float(np.interp(index, np.arange(self.size), self.values))
         return self.offset + self.scale * index
 
     def index(self, value: float) -> float:
         """Fractional index of `value`, which is in `units`."""
+        if not self.calibrated:
+            return value
         if self.values is not None:
             return float(np.argmin(np.abs(np.asarray(self.values) - value)))
         return (value - self.offset) / self.scale if self.scale else 0.0

@@ -111,6 +111,8 @@ def signal_word(node: Node) -> str:
         return "Failed"
     if node.kind is Kind.MAP:
         return "Map"
+    if [axis.name for axis in node.signal_axes] == ["shift"]:
+        return "Shift"
     if node.colour_axes:
         return "Colour image"
     if (word := SIGNAL_WORDS.get(node.signal_type)) is not None:

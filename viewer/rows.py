@@ -139,7 +139,7 @@ def description(node: Node) -> str:
         f"{name}({', '.join(f'{key} = {value}' for key, value in json.loads(parameters).items())})"
         for name, parameters in zip(node.operations, node.parameters, strict=True)
     ]
-    shape = " × ".join(str(size) for size in node.shape)
+    shape = " × ".join(f"{axis.name} {axis.size}" for axis in node.axes)
     array = f"{shape} {node.dtype.name}" if shape else ""
     lines = ["/".join(node.path), node.title, array, *steps, STATES.get(node.state, node.state), node.error]
     return "\n".join(line for line in lines if line)

@@ -194,8 +194,15 @@ class SignalPanel(Panel):
         if self.node.kind is Kind.MAP:
             details += [indices_text(self._position), self._value_here()]
         else:
-            details.append(indices_text(self.painted_at))
+            details += [indices_text(self.painted_at), self._few_numbers()]
         self.title.say(signal_word(self.node), " · ".join(part for part in details if part))
+
+    def _few_numbers(self) -> str:
+        """Numbers of a curve that is hardly one; a title has room for three."""
+        node, picture = self.node, self.picture
+        if node is None or picture is None or node.kind is not Kind.CURVE or node.signal_axes[0].size > 3:
+            return ""
+        return ", ".join(number(value.item()) for value in picture.raw)
 
     def _value_here(self) -> str:
         """Value of a map at the crosshair."""
