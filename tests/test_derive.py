@@ -224,6 +224,9 @@ def test_one_number_has_a_slice_too(served, way):
 class TestWhatIsRefused:
     """Each with words that say what is wrong, and never a 500."""
 
+    def test_steps_that_are_missing(self, any_served):
+        assert "steps is missing" in any_served.get(f"{ROOT}?slice=1,2").json()["detail"]
+
     @pytest.mark.parametrize(
         ("query", "status", "words"),
         [

@@ -37,7 +37,8 @@ def apply(name, parameters, root=None, index=(1, 2)):
         ("gaussian_filter", {"sigma": float("nan")}, r"sigma: .*finite"),
         ("gaussian_filter", {"sigma": float("inf")}, r"sigma: .*finite"),
         ("gaussian_filter", {"sigma": None}, r"sigma: .*number"),
-        ("gaussian_filter", {"blur": 1}, r"blur: Extra inputs"),
+        ("gaussian_filter", {"blur": 1}, r"blur: Extra inputs .*Its parameters are: sigma\."),
+        ("mean_over_scan", {"blur": 1}, r"blur: Extra inputs .*It has no parameters\."),
         (
             "subtract_background",
             {"min_sigma": 5, "max_sigma": 5},

@@ -212,11 +212,17 @@ def test_what_is_saved_opens_in_hyperspy_with_its_axes(files, tmp_path, ending, 
         wanted = recipe(files / "scan.hspy")[node]
         assert info_of(saved).axes == info_of(wanted).axes
         np.testing.assert_array_equal(saved.data, wanted.data.compute())
+        assert f"saved {tmp_path / node}.{ending}" in capsys.readouterr().out
     run(recipe, str(files / "scan.hspy"), [])
     assert (
         'small: <LazySignal2D, title: it\'s a "scan", dimensions: (5, 3|4, 3)>, uint64'
         in capsys.readouterr().out
     )
+
+
+def means(file):
+    root = open_signal(file)
+    return {"root": root, "mean": apply(root, "mean_over_scan")}
 
 
 def test_one_position_is_saved_in_array_order(files, tmp_path):
@@ -235,6 +241,7 @@ def test_one_position_is_saved_in_array_order(files, tmp_path):
         (["--node", "nope"], "no node 'nope' in this recipe. There are: root"),
         (["--node", "root", "--position", "3,0"], "scan has 3 × 5 positions"),
         (["--node", "root", "--position", "x"], "one number for each axis"),
+        (["--node", "mean", "--position", "1,1"], "this node has no scan. Leave --position out"),
         (["--node", "root", "--save", "out.png"], "save as one of .npy, .hspy, .zspy"),
         (["--node", "root", "--save", "{file}"], "is there already"),
         (["--save", "out.npy"], "as many --node as --save"),
@@ -245,7 +252,7 @@ def test_a_wrong_command_line_is_one_sentence(files, arguments, message, capsys)
     file = str(files / "scan.hspy")
     before = (files / "scan.hspy").read_bytes()
     with pytest.raises(SystemExit) as ended:
-        run(lambda file: {"root": open_signal(file)}, file, [word.format(file=file) for word in arguments])
+        run(means, file, [word.format(file=file) for word in arguments])
     assert ended.value.code == 2
     assert message in capsys.readouterr().err
     assert (files / "scan.hspy").read_bytes() == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import runpy
 import time
 from pathlib import Path
 
@@ -253,3 +254,15 @@ def test_the_table_of_real_files_is_the_documented_one(shared_data):
 def test_every_reader_of_rosettasciio_is_documented():
     documented = DOCUMENTED.read_text(encoding="utf-8").splitlines()
     assert [line for line in readers.table() if line not in documented] == []
+
+
+@pytest.mark.parametrize(
+    ("argument", "status", "words"),
+    [("--help", 0, "usage: python -m tiled_spyde.sources"), ("nowhere", 2, "Nothing at nowhere")],
+)
+def test_the_command_of_the_page_says_what_it_wants(argument, status, words, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["sources", argument])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("tiled_spyde.sources", run_name="__main__")
+    assert ended.value.code == status
+    assert words in "".join(capsys.readouterr())

@@ -53,11 +53,19 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"tiled-spyde {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    serve = commands.add_parser("serve", help="serve files and folders, or what a configuration says")
+    serve = commands.add_parser(
+        "serve",
+        help="serve files and folders, or what a configuration says",
+        description="Serve files and folders. The first lines it prints say what to open. Ctrl-C ends it.",
+        epilog="Nothing is written beside the data. docs/tutorial.md begins with this command.",
+    )
     serve.add_argument("paths", nargs="*", metavar="PATH", help="scans, images, spectra, or folders of them")
     serve.add_argument("--config", metavar="FILE", type=Path, help="a configuration (YAML) instead of paths")
     serve.add_argument(
-        "--state", metavar="DIR", type=Path, help="where trees are kept (default: the user's own)"
+        "--state",
+        metavar="DIR",
+        type=Path,
+        help="where what people make is kept (default: ~/.local/state/tiled-spyde, or as XDG_STATE_HOME says)",
     )
     serve.add_argument(
         "--database",
@@ -79,7 +87,12 @@ def _parser() -> argparse.ArgumentParser:
     _add_address(serve, DEFAULT_PORT)
     serve.set_defaults(run=_serve)
 
-    demo = commands.add_parser("demo", help="make a synthetic scan, serve it and open the viewer")
+    demo = commands.add_parser(
+        "demo",
+        help="make a synthetic scan, serve it and open the viewer",
+        description="Make a synthetic 4D-STEM scan with a known strain field, serve it, and open the viewer. "
+        "Without a display it goes through a tour by itself.",
+    )
     demo.add_argument("--once", action="store_true", help="go through a tour, save screenshots, and end")
     demo.add_argument("--offscreen", action="store_true", help="without a display")
     demo.add_argument("--screenshots", metavar="DIR", type=Path, help="where the tour saves them")

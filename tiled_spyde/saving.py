@@ -47,6 +47,7 @@ def run(
         chosen = [(name, _part(_node(nodes, name), given.position)) for name in given.node or nodes]
         for (_, signal), out in zip(chosen, given.save, strict=False):
             save(signal, out)
+            print(f"saved {out}")
     except (SpydeError, OSError) as error:
         parser.error(str(error))
     if not given.save:
@@ -93,16 +94,18 @@ def _part(signal: Any, position: str | None) -> Any:
     if position is None:
         return signal
     shape = signal.axes_manager.navigation_shape[::-1]
+    if not shape:
+        raise InvalidOperation(f"--position {position}: this node has no scan. Leave --position out.")
     try:
         index = tuple(map(int, position.split(",")))
     except ValueError:
         index = ()
     if len(index) != len(shape) or not all(0 <= at < size for at, size in zip(index, shape, strict=True)):
         raise InvalidOperation(
-            f"--position {position}: this node's scan has {' × '.join(map(str, shape)) or 'no'} positions. "
+            f"--position {position}: this node's scan has {' × '.join(map(str, shape))} positions. "
             "Give one number for each axis of the scan, counted from 0."
         )
-    return signal.inav[index[::-1]] if index else signal
+    return signal.inav[index[::-1]]
 
 
 def _save_npy(data: Any, out: Path) -> None:

@@ -49,7 +49,7 @@ def build(name: str, parameters: Mapping[str, Any]) -> Operation:
     try:
         return REGISTRY[name].model_validate_json(json.dumps(parameters))
     except ValidationError as error:
-        raise InvalidOperation(f"{name}: {explain(error)}") from None
+        raise InvalidOperation(f"{name}: {explain(error)}{_there_are(name, error)}") from None
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidOperation(f"{name}: the parameters are not plain JSON: {error}") from None
 
@@ -73,6 +73,17 @@ def explain(error: ValidationError) -> str:
     problems = error.errors(include_url=False, include_context=False)
     more = "" if len(problems) <= 5 else f"; and {len(problems) - 5} more"
     return "; ".join(map(_sentence, problems[:5])) + more
+
+
+def _there_are(name: str, error: ValidationError) -> str:
+    """Say what parameters an operation has, to who gave one that it has not."""
+    unknown = any(
+        problem["type"] == "extra_forbidden" and len(problem["loc"]) == 1 for problem in error.errors()
+    )
+    if not unknown:
+        return ""
+    known = ", ".join(REGISTRY[name].model_fields)
+    return f". Its parameters are: {known}." if known else ". It has no parameters."
 
 
 def _sentence(problem: Any) -> str:

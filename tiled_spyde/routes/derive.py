@@ -164,7 +164,8 @@ def _asked(request: Request) -> Chain:
     names = [name for name, _ in request.query_params.multi_items()]
     unknown = sorted(set(names) - _PARAMETERS)
     if unknown or len(names) != len(set(names)) or "steps" not in names:
-        problem = f"{unknown[0][:40]!r} is unknown" if unknown else "steps and slice stand there once"
+        problem = f"{unknown[0][:40]!r} is unknown" if unknown else "each stands there once"
+        problem = problem if unknown or "steps" in names else "steps is missing"
         raise HTTPException(422, f"{problem}. Ask with ?steps=[…], &slice= and &format=.")
     given: Mapping[str, str] = request.query_params
     if len(given.get("slice", "")) > _LONGEST_SLICE:

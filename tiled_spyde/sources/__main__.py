@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 
+from tiled_spyde.errors import SpydeError
 from tiled_spyde.sources.report import page
 
-for line in page(Path(sys.argv[1])):
-    print(line)
+parser = argparse.ArgumentParser(
+    prog="python -m tiled_spyde.sources",
+    description="Print the page of formats (docs/formats.md), and what becomes of each file of a folder.",
+)
+parser.add_argument("folder", metavar="FOLDER", type=Path)
+try:
+    for line in page(parser.parse_args().folder):
+        print(line)
+except SpydeError as error:
+    parser.error(str(error))
