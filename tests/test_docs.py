@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -48,8 +51,56 @@ def test_the_notebooks_python_runs_from_top_to_bottom(tmp_path, monkeypatch):
     close_connections()
 
 
+@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
+def test_what_the_clients_page_does_with_curl_runs_from_top_to_bottom(tmp_path):
+    from tiled_spyde.demo import make_scan
+
+    make_scan(tmp_path / "data", scan=(6, 8), detector=(32, 32))
+    pieces = re.findall(r"```sh\n(.*?)```", (REPOSITORY / "docs/clients.md").read_text(), re.DOTALL)
+    *once, follow = pieces
+    with serving([tmp_path / "data"]) as service:
+
+        def here(*words):
+            said = "".join(words).replace("http://127.0.0.1:8000", service.url)
+            return ["bash", "-euo", "pipefail", "-c", said.replace("Apikey secret", f"Apikey {KEY}")]
+
+        done = subprocess.run(here(*once), cwd=tmp_path, capture_output=True, text=True, timeout=120)
+        with subprocess.Popen(here(once[0], "exec ", follow), stdout=subprocess.PIPE, text=True) as following:
+            assert following.stdout.readline() == "event: tree\n"
+            following.terminate()  # as somebody who presses Ctrl-C
+    assert done.returncode == 0, done.stderr
+    head, late, *_ = done.stdout.partition("412\n")
+    assert "preview@" in head
+    assert late, "who comes too late is told"
+    assert json.loads((tmp_path / "late.json").read_text())["data"]["id"] == "smooth"
+    assert json.loads((tmp_path / "undone.json").read_text())["data"]["changed"]
+    assert '"deleted":["smooth"]' in done.stdout
+    assert '"of":48' in done.stdout
+
+
+def test_the_architecture_names_every_module_and_the_index_every_page():
+    architecture = (REPOSITORY / "docs/architecture.md").read_text()
+    for package in ("tiled_spyde", "viewer"):
+        modules = [path.stem for path in (REPOSITORY / package).glob("*.py") if path.stem != "__init__"]
+        assert [module for module in modules if f"`{module}`" not in architecture] == []
+        folders = [path.parent.name for path in (REPOSITORY / package).glob("*/__init__.py")]
+        assert [folder for folder in folders if not re.search(rf"`{folder}/?`", architecture)] == []
+    index = (REPOSITORY / "docs/index.md").read_text()
+    pages = [path.name for path in (REPOSITORY / "docs").glob("*.md") if path.name != "index.md"]
+    assert [page for page in pages if f"]({page})" not in index] == []
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_between_pages_lead_somewhere(page):
-    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
-        if not target.startswith("http"):
-            assert (page.parent / target).exists(), target
+    for target, heading in re.findall(r"\]\(([^)#]*)#?([^)]*)\)", page.read_text()):
+        if target.startswith("http"):
+            continue
+        there = page.parent / target if target else page
+        assert there.exists(), target
+        if heading:
+            assert heading in map(anchor, re.findall(r"^#+ (.*)$", there.read_text(), re.MULTILINE)), heading
+
+
+def anchor(heading):
+    """How a heading is linked to: small letters, no punctuation, hyphens for spaces."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")

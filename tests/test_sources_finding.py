@@ -32,7 +32,17 @@ def test_a_folder_is_walked_and_sorted(tmp_path):
 
 
 def test_what_is_not_data_is_left_out(tmp_path):
-    made(tmp_path, "a.mrc", ".hidden.mrc", ".git/a.mrc", "notes.txt", "a_truth.json", "README.md", "log.csv")
+    made(
+        tmp_path,
+        "a.mrc",
+        ".hidden.mrc",
+        ".git/a.mrc",
+        "notes.txt",
+        "a_truth.json",
+        "a_truth.npz",
+        "README.md",
+        "log.csv",
+    )
     assert found(tmp_path) == ["a.mrc"]
 
 

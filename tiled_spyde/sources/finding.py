@@ -23,8 +23,8 @@ Members = dict[str, os.stat_result]
 # Beside data, not data: notes, pictures of them, programs, archives.
 _ASIDE = {
     ".bak", ".bmp", ".cfg", ".csv", ".doc", ".docx", ".gif", ".gz", ".htm", ".html", ".ini", ".ipynb",
-    ".jpeg", ".jpg", ".json", ".lock", ".log", ".md", ".odt", ".part", ".pdf", ".png", ".ppt", ".pptx",
-    ".py", ".rst", ".sh", ".sqlite", ".svg", ".tar", ".tmp", ".toml", ".txt", ".xls", ".xlsx", ".xml",
+    ".jpeg", ".jpg", ".json", ".lock", ".log", ".md", ".npz", ".odt", ".part", ".pdf", ".png", ".ppt",
+    ".pptx", ".py", ".rst", ".sh", ".sqlite", ".svg", ".tar", ".tmp", ".toml", ".txt", ".xls", ".xlsx", ".xml",
     ".yaml", ".yml", ".zip",
 }  # fmt: skip
 # Some programs of microscopes call their data so, too.

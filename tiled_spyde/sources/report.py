@@ -183,7 +183,8 @@ folders, and what is read of it belongs to the source: its key changes with each
 Nothing is unpickled, nothing is written.
 
 In a folder, what usually is a note is taken for one and not listed: pictures (`.png`, `.jpg`, `.gif`, `.bmp`),
-texts, archives, and `.csv` and `.xml` that do not begin as those of a microscope do. Serve such a file by its own path.
+texts, archives (`.npz` too), and `.csv` and `.xml` that do not begin as those of a microscope do. Serve such a file by
+its own path.
 
 Units that say nothing (`px`, `a.u.`, `1`), are longer than 32 characters or hold control characters
 are none: the axis is called uncalibrated. So is one with a scale of zero, NaN, infinity, or beyond
