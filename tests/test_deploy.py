@@ -346,9 +346,16 @@ def test_the_pages_way_to_a_key_gives_one(deployed):
     with httpx.Client(base_url=deployed.proxied, headers=headers) as client:
         assert client.get("/api/v1/metadata/proposals/2026-002").status_code == 200
         assert client.delete(f"/api/v1/metadata/{SCAN.replace('001', '002')}").status_code in (401, 405)
+        tree = f"/api/v1/nodes/{SCAN.replace('001', '002')}"
+        node = {"name": "key", "parent": "root", "operation": "sum"}
+        assert client.post(tree, json=node).status_code == 201
+        assert client.patch(f"{tree}/key", json={"description": "made with it"}).status_code == 200
+        assert client.delete(f"{tree}/key").status_code == 200
 
 
 def test_the_pages_backup_is_one(deployed, tmp_path):
+    with deployed.log_in("ben"):
+        pass
     run_block("backup", SPYDE_STATE=str(deployed.state), BACKUP=str(tmp_path / "backup"))
     saved = {path.name for path in (tmp_path / "backup").iterdir()}
     assert saved == {path.name for path in deployed.state.glob("*.sqlite")} >= {"people.sqlite"}
