@@ -12,7 +12,11 @@ import pytest
 from conftest import KEY, serving
 
 REPOSITORY = Path(__file__).parents[1]
-PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
+PAGES = [
+    REPOSITORY / "README.md",
+    REPOSITORY / "CONTRIBUTING.md",
+    *sorted((REPOSITORY / "docs").rglob("*.md")),
+]
 
 
 def test_the_tutorials_python_runs_from_top_to_bottom(tmp_path, monkeypatch):

@@ -267,6 +267,7 @@ def _demo(options: argparse.Namespace) -> int:
         environment = dict(os.environ)
         if options.offscreen or not has_display:
             environment["QT_QPA_PLATFORM"] = "offscreen"
+            environment.setdefault("QT_LOGGING_RULES", "default.warning=false")  # that it has no size hints
         return subprocess.run(command, env=environment, check=False).returncode  # noqa: S603 - our own viewer
 
 
