@@ -16,6 +16,7 @@ import httpx
 from pyqtgraph.Qt import QtCore
 
 from viewer.addresses import quoted
+from viewer.awaiting import Awaiting
 from viewer.connections import OPENED, Call
 from viewer.errors import Busy, Garbled, ServiceError, Unauthorised, Unreachable
 
@@ -179,6 +180,7 @@ class Follower(QtCore.QObject):
         self._session, self._first_pause = session, first_pause
         self._stream: Stream | None = None
         self.live = False
+        self.awaiting = Awaiting(session)  # no event says how far a computation is
         self._heard.connect(self._hear, QtCore.Qt.ConnectionType.QueuedConnection)
         session.chosen.connect(self._follow)
         session.presence.connected.connect(self._connected)
