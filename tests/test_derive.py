@@ -313,6 +313,7 @@ class TestWhatIsRefused:
         ):
             assert answer.status_code == status, answer.text
             assert answer.json()["detail"]
+            assert "[" not in answer.json()["detail"], "a path is written as people do"
 
     def test_a_name_that_is_the_trees_own(self, served):
         answer = served.client.post(

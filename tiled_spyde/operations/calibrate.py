@@ -47,17 +47,19 @@ class AxisCalibration(Strict):
         None, description="Its new name"
     )
     scale: Annotated[float, Field(ge=-1e30, le=1e30), AfterValidator(_scale)] | None = Field(
-        None, description="Size of a pixel in `units`; negative where values fall"
+        None, description="Size of a pixel, in these units; negative where values fall"
     )
     units: Annotated[str, Field(max_length=LONGEST_UNITS), AfterValidator(_units)] | None = Field(
         None, description="For example nm, 1/nm, mrad or eV; px makes the axis uncalibrated"
     )
-    offset: float | None = Field(None, ge=-1e30, le=1e30, description="Value of the first pixel in `units`")
+    offset: float | None = Field(
+        None, ge=-1e30, le=1e30, description="Value of the first pixel, in these units"
+    )
     center: float | None = Field(
         None,
         ge=-1e9,
         le=1e9,
-        description="Index at which the value is 0, instead of `offset`; 10.5 lies between two pixels",
+        description="Index at which the value is 0, instead of an offset; 10.5 lies between two pixels",
         json_schema_extra={"unit": "px"},
     )
 

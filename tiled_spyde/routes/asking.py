@@ -57,17 +57,26 @@ async def entry_with(
     async def entry(path: str, wanted: list[str]) -> Any:
         await check_scopes(request, SecurityScopes(wanted), set(scopes))
         policy = getattr(request.app.state, "access_policy", None)
-        return await get_entry(
-            path,
-            wanted,
-            principal,
-            access_tags,
-            scopes,
-            root_tree,
-            session_state,
-            request.state.metrics,
-            access_policy=policy,
-        )
+        try:
+            return await get_entry(
+                path,
+                wanted,
+                principal,
+                access_tags,
+                scopes,
+                root_tree,
+                session_state,
+                request.state.metrics,
+                access_policy=policy,
+            )
+        except HTTPException as error:
+            if error.status_code != 404:
+                raise
+            # tiled writes the path as Python does. Whether there is something is not told to who may not read it.
+            raise HTTPException(
+                404,
+                f"There is nothing at {path[:200]!r} that you may read. GET /api/v1/search/ lists what there is.",
+            ) from None
 
     return entry
 
