@@ -17,4 +17,4 @@ USER spyde
 ENV MPLCONFIGDIR=/tmp HOME=/tmp PYTHONUNBUFFERED=1
 EXPOSE 8000
 VOLUME /var/lib/tiled-spyde
-CMD ["tiled-spyde", "serve", "/data", "--host", "0.0.0.0"]
+CMD ["tiled-spyde", "serve", "/data", "--state", "/var/lib/tiled-spyde", "--host", "0.0.0.0"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import shlex
@@ -12,6 +13,8 @@ from importlib.util import find_spec
 import pytest
 import yaml
 from deployment import COMPOSE, PASSWORDS, PROGRAM, PROPOSALS, REPOSITORY, blocks
+
+from tiled_spyde import cli
 
 
 def test_a_missing_variable_is_named_and_a_secret_is_never_its_own_name(tmp_path):
@@ -69,6 +72,14 @@ def test_the_authenticators_that_the_configuration_offers_are_there(title, block
             spec.into_auth_entry()
     else:
         assert spec.into_auth_entry()[0] == "facility"
+
+
+def test_the_image_alone_keeps_what_people_make_in_its_volume():
+    lines = (REPOSITORY / "Dockerfile").read_text().splitlines()
+    command = json.loads(next(line for line in lines if line.startswith("CMD ")).removeprefix("CMD "))
+    options = cli._parser().parse_args(command[1:])
+    assert f"VOLUME {options.state}" in lines
+    assert options.paths == ["/data"]
 
 
 def test_compose_asks_for_what_the_example_and_the_page_name():
