@@ -108,6 +108,7 @@ def test_ctrl_l_copies_too(qtbot, stand_in):
         QtWidgets.QApplication.clipboard().clear()
         qtbot.keyClick(window, Key.Key_L, Control)
         assert "#v=1&node=scan.hspy/signal/root&at=2,3" in QtWidgets.QApplication.clipboard().text()
+        qtbot.waitUntil(lambda: "Copied" in QtWidgets.QToolTip.text())
 
 
 def test_no_link_holds_the_key(qtbot):

@@ -66,6 +66,8 @@ class Awaiting(QtCore.QObject):
         What is shown, and what is waited for.
     """
 
+    said = QtCore.Signal(str)
+
     def __init__(self, session: Session) -> None:
         super().__init__()
         self._session = session
@@ -97,6 +99,6 @@ class Awaiting(QtCore.QObject):
         self._asked = False
         node, library = self._session.state.node, self._session.library
         if said and self.waiting and node is not None:
-            self._session.blanked.emit(said)
+            self.said.emit(said)
             file = library.file_of(node.path)
             library.open(file.path if file is not None else node.tree)  # the list says it, too

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from viewer.view_state import ViewState
 
 LINKING = f"{BESIDE} link"
+COPIED = "Copied: a command for a terminal, that opens this very view. The key is not in it."
 COMMAND = "tiled-spyde-viewer"
 
 
@@ -59,7 +60,8 @@ class Linking(QtCore.QObject):
         self._beside: Link | None = None  # what was compared is not all there
         self._listed = False
         self._problems: tuple[str, ...] = ()
-        toolbar.link.clicked.connect(lambda _checked: self.copy())
+        self._button = toolbar.link
+        self._button.clicked.connect(lambda _checked: self.copy())
         session.framed.connect(lambda _answer: self._finish())
         session.blanked.connect(lambda _why: self._finish())
         session.library.changed.connect(lambda _changes: self._seek())
@@ -73,6 +75,8 @@ class Linking(QtCore.QObject):
         """Put a command that opens this very view on the clipboard."""
         if (text := self.text()) is not None:
             QtWidgets.QApplication.clipboard().setText(text)
+            below = self._button.mapToGlobal(self._button.rect().bottomLeft())
+            QtWidgets.QToolTip.showText(below, COPIED, self._button)
 
     def text(self) -> str | None:
         """Return that command; None where nothing is shown."""

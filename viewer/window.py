@@ -139,8 +139,7 @@ class Window(QtWidgets.QMainWindow):
     # Wiring
 
     def _listen_to_session(self) -> None:
-        session = self.session
-        library = session.library
+        session, library = self.session, self.session.library
         library.changed.connect(self.tree.change)
         library.opened.connect(self.tree.show_file)
         library.indexing.connect(self.tree.finder.show_indexing)
@@ -152,6 +151,7 @@ class Window(QtWidgets.QMainWindow):
         session.detailed.connect(self.signal.paint_detail)
         session.navigated.connect(self._paint_navigator)
         session.blanked.connect(self.signal.blank)
+        self.follower.awaiting.said.connect(self.signal.blank)
         session.maker.possible.connect(self._show_calibration)
         session.maker.made.connect(lambda _path: self.calibrate.made())
         session.maker.refused.connect(self.calibrate.refused)
