@@ -70,12 +70,7 @@ class Beside(QtCore.QObject):
         """Ask for these from now on; returns the numbers of those whose pictures stay as they are."""
         self.drop()
         pairs = enumerate(zip(self.nodes, nodes, strict=False))
-        # Of a preview the picture before stays until the next is there, as where it is shown alone.
-        same = {
-            which
-            for which, (old, new) in pairs
-            if old.path == new.path and old.axes == new.axes and not new.replaces(old)
-        }
+        same = {which for which, (old, new) in pairs if new == old or new.goes_on(old)}
         keys = [node.key for node in self.nodes]
         self.nodes = nodes
         self.painted = {which: answer for which, answer in self.painted.items() if which in same}

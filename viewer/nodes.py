@@ -273,6 +273,14 @@ class Node:
         same = other is not None and other.path == self.path and other.key != self.key
         return same and not self.is_preview
 
+    def goes_on(self, other: Node) -> bool:
+        """Return True where a picture of another node may stay until this one's is there.
+
+        It has the same bytes under another name, or is what is tried next.
+        """
+        tried = self.is_preview and self.path == other.path
+        return self.axes == other.axes and (tried or (self.key == other.key and bool(self.key)))
+
     def looks_like(self, other: Node) -> bool:
         """Return True where nothing that is shown in pictures tells them apart."""
         how = {"state": other.state, "version": other.version, "progress": other.progress}

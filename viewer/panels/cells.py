@@ -85,7 +85,7 @@ class Cell(Panel):
 
     def expect(self, node: Node) -> None:
         """Get ready for pictures of a node."""
-        if self.node is not None and (node.path != self.node.path or node.replaces(self.node)):
+        if self.node is not None and node is not self.node and not node.goes_on(self.node):
             self.image.blank()
         fresh = self.node is None or node.shown_axes != self.node.shown_axes
         self.node = node

@@ -65,7 +65,7 @@ class ComparePanel(QtWidgets.QWidget):
     def show_nodes(self, nodes: Sequence[Node], with_difference: bool) -> None:
         """Make places for nodes, and for their difference."""
         before, self.nodes = self.nodes, list(nodes)
-        old, new = ([(len(n.shown_axes), n.axes[-1:], n.path) for n in some] for some in (before, nodes))
+        old, new = ([(n.kind, n.shown_axes[-1:], bool(n.error)) for n in some] for some in (before, nodes))
         if old != new or with_difference != (len(before) in self.places):
             had_keyboard = self.isAncestorOf(self.window().focusWidget() or self.window())
             self._clear()
