@@ -234,6 +234,7 @@ class Memory:
         """Show the tree at `path` as it is after a change of this process, by which those `written` are others."""
         file = self.file(path)
         self.stored.keep(written)
-        others = {one.path: self.file_of(one.path, self.remembered(one.path)) for one in written}
         here = file.remembered.path
+        elsewhere = {one.path for one in written} - {here}
+        others = {path: self.file_of(path, self.remembered(path)) for path in elsewhere}
         self.show({**others, here: file.with_tree(self.stored[here], path[-1], tree)})
