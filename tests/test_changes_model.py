@@ -139,7 +139,8 @@ class Changing(RuleBasedStateMachine):
             with pytest.raises(Outdated) as refused:
                 change()
             assert refused.value.tree.nodes[refused.value.name].version == self.versions[id_]
-        elif factor is not None and factor > self.size(node.parent):
+        # What it has already changes nothing, also where that is failed.
+        elif factor not in (None, node.factor) and factor > self.size(node.parent):
             with pytest.raises(InvalidOperation):
                 change()
         elif there not in (None, id_):
