@@ -279,9 +279,21 @@ class TestWhatIsRefused:
         assert answer.status_code == 422
         assert "steps" in answer.json()["detail"]
 
+    def test_a_body_with_a_slice_in_the_address(self, any_served):
+        answer = any_served.client.post(f"{ROOT}?slice=1,2", json={"steps": SMOOTH})
+        assert answer.status_code == 422
+        assert "body" in answer.json()["detail"]
+
     def test_a_body_of_more_than_a_megabyte(self, any_served):
         answer = any_served.client.post(ROOT, content=b'{"steps":[' + b" " * 2**20 + b"]}")
         assert answer.status_code == 413
+
+    def test_too_many_steps_are_refused_before_a_right_is_asked_for_each_node(self, any_served):
+        step = {"operation": "subtract_reference", "parameters": {"reference": {"node": "nothing"}}}
+        assert any_served.client.post(ROOT, json={"steps": [step]}).status_code == 404
+        answer = any_served.client.post(ROOT, json={"steps": [step] * (MAX_STEPS + 1)})
+        assert answer.status_code == 422
+        assert str(MAX_STEPS) in answer.json()["detail"]
 
     def test_steps_that_with_those_below_are_too_many(self, any_served):
         long = SMOOTH * (MAX_STEPS - 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 
@@ -81,6 +82,49 @@ def test_what_is_damaged_is_not_there_and_can_be_written_anew(store, damage):
     assert not store.has(KEY)
     store.write(KEY, info(), array)
     np.testing.assert_array_equal(store.read(KEY, info()), array)
+
+
+@pytest.mark.parametrize("name", ["data.npy", "node.json"])
+def test_what_cannot_be_opened_just_now_is_not_thrown_away(store, monkeypatch, name):
+    def full(path, *more, **options):
+        if str(path).endswith(name):
+            raise OSError(errno.EMFILE, "Too many open files")
+        return opened(path, *more, **options)
+
+    store.write(KEY, info(), encoded((12, 16), "f8"))
+    opened = os.open if name == "data.npy" else io.open
+    with monkeypatch.context() as away:
+        away.setattr(*((os, "open") if name == "data.npy" else (io, "open")), full)
+        assert store.read(KEY, info()) is None
+    assert store.read(KEY, info()) is not None
+
+
+def test_what_has_lost_its_description_is_replaced(store):
+    store.write(KEY, info(), encoded((12, 16), "f8"))
+    (store.folder / KEY / "node.json").unlink()
+    assert not store.has(KEY)
+    store.write(KEY, info(), encoded((12, 16), "f8"))
+    assert store.read(KEY, info()) is not None
+    assert [path.name for path in store.folder.iterdir()] == [KEY]
+
+
+def test_what_others_take_away_meanwhile_is_in_nobodys_way(store, monkeypatch):
+    """Each process writes beside the place and renames: what one has seen there is gone the next moment."""
+
+    def looked(folder):
+        entries = list(found(folder))
+        (store.folder / ".new").rmdir()
+        return iter(entries)
+
+    store.folder.mkdir()
+    (store.folder / ".new").mkdir()
+    found = os.scandir
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(
+            os, "scandir", lambda folder: looked(folder) if folder == store.folder else found(folder)
+        )
+        store.write(KEY, info(), encoded((12, 16), "f8"))
+    assert store.read(KEY, info()) is not None
 
 
 def test_it_is_looked_over_again_when_it_has_changed(store):

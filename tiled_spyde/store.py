@@ -65,15 +65,17 @@ class Store:
         return os.path.exists(self.folder / key / _NODE)
 
     def read(self, key: str, info: SignalInfo, index: Index = ()) -> NDArray[Any] | None:
-        """Return one frame of a node that `info` describes; None where it is not there, or was damaged.
+        """Return one frame of a node that `info` describes; None where it is not there, was damaged, or not just now.
 
-        What is damaged is thrown away, to be computed anew.
+        What is damaged is thrown away, to be computed anew; not what cannot be opened, as with too many files open.
         """
         place = self.folder / key
         try:
             file = os.open(place / _DATA, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
+        except FileNotFoundError:
             _discard(place)
+            return None
+        except OSError:
             return None
         try:
             if not self._is_whole(key, file, info):
@@ -117,19 +119,23 @@ class Store:
             _write(new / _DATA, data)
             _write(new / _NODE, [json.dumps(described).encode()])
             _sync(new)
-            try:
-                new.rename(self.folder / key)
-            except OSError as error:
-                if error.errno not in (
-                    errno.ENOTEMPTY,
-                    errno.EEXIST,
-                ):  # else somebody was faster: equal key, equal bytes
-                    raise
+            self._put(new, key)
             _sync(self.folder)
         except OSError as error:
             raise _explained(error) from error
         finally:
             shutil.rmtree(new, ignore_errors=True)
+
+    def _put(self, new: Path, key: str) -> None:
+        """Put what is written in its place, unless somebody was faster: equal key, equal bytes."""
+        try:
+            new.rename(self.folder / key)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            if not self.has(key):  # what stands there is of no use to anybody
+                _discard(self.folder / key)
+                new.rename(self.folder / key)
 
     def refuse_beyond(self, size: int) -> None:
         """Refuse what can never be kept, or not now, before it is computed.
@@ -222,7 +228,7 @@ class Store:
         try:
             told = json.loads((self.folder / key / _NODE).read_bytes())
             whole = (told["format"], told["key"], told["info"]) == (_FORMAT, key, info.to_json())
-        except (OSError, ValueError, LookupError, TypeError):
+        except (FileNotFoundError, ValueError, LookupError, TypeError):
             return False
         if (
             not whole
@@ -238,13 +244,12 @@ class Store:
     def _make_room(self, size: int) -> None:
         """Throw away what was opened least recently, until there is room for `size` bytes within the limit."""
         now, held = time.time(), []
-        for entry in os.scandir(self.folder):
-            left = now - entry.stat().st_mtime
+        for entry, changed in _entries(self.folder):
             if entry.name == _WORK:
                 _discard_old(Path(entry.path), now - _LEFT_COMPUTING)
             elif not entry.name.startswith("."):
-                held.append((entry.stat().st_mtime, entry.path, _size_of(entry.path)))
-            elif left > _LEFT_WRITING:
+                held.append((changed, entry.path, _size_of(entry.path)))
+            elif now - changed > _LEFT_WRITING:
                 shutil.rmtree(entry.path, ignore_errors=True)
         total = sum(size_of for _, _, size_of in held)
         for _, path, size_of in sorted(held):
@@ -324,9 +329,16 @@ def _discard(folder: Path) -> None:
 
 
 def _discard_old(folder: Path, before: float) -> None:
-    for entry in os.scandir(folder):
-        if entry.stat().st_mtime < before:
+    for entry, changed in _entries(folder):
+        if changed < before:
             shutil.rmtree(entry.path, ignore_errors=True)
+
+
+def _entries(folder: Path) -> Iterator[tuple[os.DirEntry[str], float]]:
+    """Yield what is in a folder, and when each changed last; others may take away what they wrote meanwhile."""
+    for entry in os.scandir(folder):
+        with suppress(FileNotFoundError):
+            yield entry, entry.stat().st_mtime
 
 
 def _explained(error: OSError) -> StorageFull | Unavailable:

@@ -21,7 +21,6 @@ from tiled_spyde.errors import InvalidOperation, SpydeError
 from tiled_spyde.headers import REVALIDATED, opaque
 from tiled_spyde.node import PREVIEW
 from tiled_spyde.operations.base import Strict
-from tiled_spyde.previews import Previews  # noqa: TC001
 from tiled_spyde.routes.asking import body_of, described, entry_with
 from tiled_spyde.slices import Selection
 
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from tiled_spyde.evaluate import Evaluator
+    from tiled_spyde.previews import Previews
 
 _EXPECTED = 'Send JSON with steps, like [{"operation": "sum"}], and if you like slice ("3,4") and format.'
 _MEDIA_TYPES = (OCTETS, codecs.MEDIA_TYPE)
@@ -63,6 +63,8 @@ def add_routes(router: APIRouter, evaluator: Evaluator, bodies: Bodies, previews
     ) -> Response:
         """Answer the same to a question that is too long for an address."""
         await require(path, ["read:data"])
+        if request.query_params.keys() - {"api_key"}:
+            raise HTTPException(422, f"The body says all of it, and the address nothing. {_EXPECTED}")
         return await deriving.answer(path, await body_of(request, Chain, _EXPECTED), request, require)
 
 
@@ -86,6 +88,10 @@ class _Deriving:
     ) -> Response:
         """Answer a question of someone who may read the node at `path`."""
         entry = None
+        try:
+            check_number(wanted.steps)  # before a right is asked for each node that they name
+        except SpydeError as error:
+            raise http_error(error) from error
         for asked in asks_of(path, wanted.steps):
             found = await require(asked, ["read:data"])
             entry = entry or found
@@ -103,7 +109,6 @@ class _Deriving:
             raise http_error(error) from error
 
     def _derived(self, node: NodeAdapter, steps: list[Step]) -> Preview:
-        check_number(steps)
         preview = self._previews.derive(node.tree, node.name, steps)
         preview.key  # noqa: B018 - the first time it may read the file, which takes a thread
         return preview
