@@ -17,18 +17,23 @@ KINDS = (".npy", ".hspy", ".zspy")
 
 
 def run(
-    recipe: Callable[[str], Mapping[str, Any]], file: str, arguments: Sequence[str] | None = None
+    recipe: Callable[..., Mapping[str, Any]],
+    file: str,
+    arguments: Sequence[str] | None = None,
+    others: Mapping[str, str] | None = None,
 ) -> None:
     """Do what the command line asks for: list the nodes, or save some.
 
     Parameters
     ----------
     recipe : callable
-        From a file to its nodes by name, as hyperspy's lazy signals.
+        From a file to its nodes by name, as hyperspy's lazy signals. Where there are `others`, it is given these too.
     file : str
         Opened where the command line names none.
     arguments : sequence of str, optional
         The command line's by default.
+    others : mapping of str to str, optional
+        Other files that it needs, by what they are called in the recipe: looked for beside the first one.
     """
     parser = argparse.ArgumentParser(description="Without --save it lists the nodes.")
     parser.add_argument("file", nargs="?", default=file, metavar="FILE", help="default: %(default)s")
@@ -39,11 +44,14 @@ def run(
         "--save", action="append", default=[], metavar="OUT", help=f"its file: {', '.join(KINDS)}"
     )
     parser.add_argument("--position", metavar="Y,X", help="only this position of the scan, counted from 0")
+    if others:
+        said = f"where another file is, by default beside FILE: {', '.join(others)}".replace("%", "%%")
+        parser.add_argument("--other", action="append", default=[], metavar="NAME=FILE", help=said)
     given = parser.parse_args(arguments)
     if given.save and len(given.save) != len(given.node):
         parser.error("give as many --node as --save")
     try:
-        nodes = recipe(given.file)
+        nodes = recipe(given.file, _places(others, given)) if others else recipe(given.file)
         chosen = [(name, _part(_node(nodes, name), given.position)) for name in given.node or nodes]
         for (_, signal), out in zip(chosen, given.save, strict=False):
             save(signal, out)
@@ -81,6 +89,21 @@ def save(signal: Any, out: str | Path) -> None:
         _save_zspy(signal, out)
     else:
         signal.save(out)
+
+
+def _places(others: Mapping[str, str], given: argparse.Namespace) -> dict[str, Path]:
+    """Return where the other files are: beside the first one, unless one that is called the same may be meant."""
+    beside, called = Path(given.file), [Path(given.file).name, *others.values()]
+    places = {name: beside.with_name(file) for name, file in others.items() if called.count(file) == 1}
+    for one in given.other:
+        name = next((name for name in others if one.startswith(f"{name}=")), None)
+        if name is None:
+            raise NotFound(f"--other {one}: give one of {', '.join(others)}, and where it is: NAME=FILE.")
+        places[name] = Path(one.removeprefix(f"{name}="))
+    for name, file in others.items():
+        if name not in places or not places[name].exists():
+            raise NotFound(f"Where is {places.get(name, file)}? Say it: --other {name}=FILE.")
+    return places
 
 
 def _node(nodes: Mapping[str, Any], name: str) -> Any:

@@ -11,18 +11,20 @@ import keyword
 import re
 import textwrap
 from pprint import pformat
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from tiled_spyde.errors import InvalidOperation, SpydeError
 from tiled_spyde.node import NAVIGATOR, ROOT
 from tiled_spyde.operations import REGISTRY, build
-from tiled_spyde.travel import named
+from tiled_spyde.travel import foreign, named
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from tiled_spyde.travel import Document, NodeStep, Step
 
+NO_OTHERS: Mapping[str, Document] = MappingProxyType({})
 _WIDTH = 100
 _LONGEST = 300  # characters of a text in a comment
 _USED = {
@@ -31,6 +33,7 @@ _USED = {
     "run",
     "recipe",
     "file",
+    "others",
     *keyword.kwlist,
     *keyword.softkwlist,
     *dir(builtins),
@@ -56,12 +59,20 @@ from tiled_spyde.saving import run
 from tiled_spyde.steps import apply, open_signal
 
 
+"""
+_ALONE = """\
 def recipe(file):
     \"\"\"Return every node by its name, as hyperspy's lazy signals.\"\"\"
 """
+_WITH_OTHERS = """\
+def recipe(file, others):
+    \"\"\"Return every node by its name, as hyperspy's lazy signals; `others`: where the other files are.\"\"\"
+"""
 
 
-def script_of(document: Document, only: str | None = None) -> str:
+def script_of(
+    document: Document, only: str | None = None, others: Mapping[str, Document] = NO_OTHERS, here: str = ""
+) -> str:
     """Return the script of a recipe.
 
     Parameters
@@ -70,30 +81,90 @@ def script_of(document: Document, only: str | None = None) -> str:
         Of a whole tree, or of one node.
     only : str, optional
         The node that must be in it. Any other that cannot be written is left out, and a comment says why.
+    others : mapping of str to Document, optional
+        Recipes of nodes of other trees that parameters name, by the path that names them.
+    here : str
+        Where the file of the tree is served: another tree may be of the same one.
 
     Raises
     ------
     InvalidOperation
         `only` cannot be written as a script; the message says why.
     """
-    variables = {ROOT: ROOT}
-    taken = {ROOT, *_USED}
-    body = [*_opening(document), *_navigator(document, variables, taken)]
-    for step in document.nodes:
-        why = _unwritable(step, variables)
-        if why is None:
-            variables[step.name] = _variable(step.name, taken)
-            body += _node(step, variables)
-        elif step.name == only:
-            raise InvalidOperation(f"{only!r} cannot be written as a script: {why}")
-        else:
-            body += ["", *_comment(f"{step.name!r} is left out: {why}")]
+    variables, taken = {ROOT: ROOT}, {ROOT, *_USED}
+    files: dict[str, str] = {}
+    before, known = _elsewhere(document, others, here, taken, files)
+    body = [*before, *_opening(document, ROOT, "file"), *_nodes(document, variables, known, taken, only)]
     for lost in document.left:
         body += ["", *_comment(f"{lost.name!r} is left out: {lost.why}")]
     body += ["", "return {", *(f"    {name!r}: {one}," for name, one in variables.items()), "}"]
     inside = "\n".join(f"    {line}" if line else "" for line in body)
-    run = f'\n\n\nif __name__ == "__main__":\n    run(recipe, {_file(document)!r})\n'
-    return f"{_HEAD}{_title(document)}{_USE}{_IMPORTS}{inside}{run}"
+    given = f"{_file(document)!r}" + (f", others={files!r}" if files else "")
+    run = f'\n\n\nif __name__ == "__main__":\n    run(recipe, {given})\n'
+    head = _WITH_OTHERS if files else _ALONE
+    return f"{_HEAD}{_title(document)}{_USE}{_IMPORTS}{head}{inside}{run}"
+
+
+def _elsewhere(
+    document: Document, others: Mapping[str, Document], here: str, taken: set[str], files: dict[str, str]
+) -> tuple[list[str], dict[str, str]]:
+    """Return what makes the nodes of other trees that parameters name, and the variables of these by their paths.
+
+    `files` is filled: names of the other files, by where they are served.
+    """
+    body: list[str] = []
+    known: dict[str, str] = {}
+    trees: dict[str, dict[str, str]] = {}
+    for path in _deepest_first(document, others, {}):
+        tree, _, name = path.rpartition("/")
+        address, one = tree.rpartition("/")[0].strip("/"), others[path]
+        if tree not in trees:
+            root = _variable(f"{_file(one)} {ROOT}", taken)
+            trees[tree] = {ROOT: root}
+            if address != here:
+                files[address] = _file(one)
+            body += _comment(f"From {address!r}.")
+            body += [*_opening(one, root, "file" if address == here else f"others[{address!r}]")]
+        body += _nodes(one, trees[tree], known, taken, None, name)
+        body += [""]
+        if name in trees[tree]:
+            known[path] = trees[tree][name]
+    return body, known
+
+
+def _deepest_first(
+    document: Document, others: Mapping[str, Document], found: dict[str, bool]
+) -> Iterator[str]:
+    """Yield the paths of nodes of other trees, each after those that it is made from itself."""
+    for path in sorted(foreign(document)):
+        if path in others and path not in found:
+            found[path] = True
+            yield from _deepest_first(others[path], others, found)
+            yield path
+
+
+def _nodes(
+    document: Document,
+    variables: dict[str, str],
+    known: Mapping[str, str],
+    taken: set[str],
+    only: str | None,
+    wanted: str = "",
+) -> list[str]:
+    """Return what makes the nodes of a document, and add their variables; those that have one are made already."""
+    body = _navigator(document, variables, taken, wanted)
+    for step in document.nodes:
+        if step.name in variables:
+            continue
+        why = _unwritable(step, variables, known)
+        if why is None:
+            variables[step.name] = _variable(step.name, taken)
+            body += _node(step, {**variables, **known})
+        elif step.name == only:
+            raise InvalidOperation(f"{only!r} cannot be written as a script: {why}")
+        else:
+            body += ["", *_comment(f"{step.name!r} is left out: {why}")]
+    return body
 
 
 def _title(document: Document) -> str:
@@ -110,25 +181,27 @@ def _file(document: Document) -> str:
     return document.source.file if document.source else "scan.hspy"
 
 
-def _opening(document: Document) -> Iterator[str]:
+def _opening(document: Document, root: str, file: str) -> Iterator[str]:
     source = document.source
     if source:
         shape = " × ".join(map(str, source.shape))
         yield from _comment(f"The signal as the file has it: {shape} numbers, {source.dtype}.")
-    yield f"root = open_signal(file{f', {source.signal!r}' if source else ''})"
+    yield f"{root} = open_signal({file}{f', {source.signal!r}' if source else ''})"
     if document.calibration:
         yield ""
         yield from _comment("What the configuration of the server says of this file.")
         yield from _described(document.calibration)
-        yield from _call("root", "root", document.calibration, {})
+        yield from _call(root, root, document.calibration, {})
 
 
-def _navigator(document: Document, variables: dict[str, str], taken: set[str]) -> list[str]:
-    """Return the image that a person points into, where a node is made from it."""
-    if not any(NAVIGATOR in step.made_from for step in document.nodes):
+def _navigator(document: Document, variables: dict[str, str], taken: set[str], wanted: str) -> list[str]:
+    """Return the image that a person points into, where it is wanted or a node is made from it."""
+    used = wanted == NAVIGATOR or any(NAVIGATOR in step.made_from for step in document.nodes)
+    if not used or NAVIGATOR in variables:
         return []
     variables[NAVIGATOR] = _variable(NAVIGATOR, taken)
-    return ["", *_comment("The navigator: the sum over each frame."), "navigator = apply(root, 'sum')"]
+    made = f"{variables[NAVIGATOR]} = apply({variables[ROOT]}, 'sum')"
+    return ["", *_comment("The navigator: the sum over each frame."), made]
 
 
 def _node(step: NodeStep, variables: Mapping[str, str]) -> Iterator[str]:
@@ -140,14 +213,14 @@ def _node(step: NodeStep, variables: Mapping[str, str]) -> Iterator[str]:
     yield from _call(variables[step.name], variables[step.parent], step, variables)
 
 
-def _unwritable(step: NodeStep, variables: Mapping[str, str]) -> str | None:
+def _unwritable(step: NodeStep, variables: Mapping[str, str], known: Mapping[str, str]) -> str | None:
     """Say why a node is not in the script; None where it is."""
     if step.failure:
         return step.failure
     if missing := [above for above in step.made_from if above not in variables]:
         return f"{missing[0]!r}, which it is made from, is left out."
-    if others := [name for name in named(step.parameters) if name.startswith("/")]:
-        return f"a parameter is {others[0]!r}, a node of another file."
+    if lost := [name for name in named(step.parameters) if name.startswith("/") and name not in known]:
+        return f"a parameter is {lost[0]!r}, of another file, which has no recipe."
     if step.operation not in REGISTRY:
         return f"there is no operation {step.operation!r}."
     return None

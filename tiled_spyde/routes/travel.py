@@ -51,8 +51,11 @@ def add_routes(router: APIRouter, catalog: Catalog, evaluator: Evaluator) -> Non
             if refused and node is not None:
                 raise NotFound(f"There is no node {node!r} in this tree.")
             document = travel.without(document, refused)
-            write = partial(script_of, document, node) if format == "script" else document.model_dump_json
-            text = await run_sync(write)
+            if format == "script":
+                others = await _others(catalog, document, require)
+                text = await run_sync(script_of, document, node, others, "/".join(parts[:-1]))
+            else:
+                text = await run_sync(document.model_dump_json)
         except SpydeError as error:
             raise http_error(error) from error
         media_type, ending = FORMATS[format]
@@ -74,6 +77,27 @@ def add_routes(router: APIRouter, catalog: Catalog, evaluator: Evaluator) -> Non
         except SpydeError as error:
             raise http_error(error) from error
         return {"data": asdict(made)}
+
+
+async def _others(
+    catalog: Catalog, document: travel.Document, require: Callable[..., Awaitable[Any]]
+) -> dict[str, travel.Document]:
+    """Return the recipes of the nodes of other trees that a document names, by path, as far as they may be read."""
+    found: dict[str, travel.Document] = {}
+    waiting = sorted(travel.foreign(document))
+    while waiting and len(found) < arriving.MAX_FOREIGN:
+        path = waiting.pop()
+        *tree, node = parts_of(path)
+        try:
+            file = _file(catalog, tuple(tree))
+            made = partial(travel.document_of, catalog.tree(tuple(tree)), file, node)
+            other = await run_sync(made)
+        except SpydeError:  # the script says that it is left out
+            continue
+        if not await _refused(other, require, "read:metadata"):
+            found[path] = other
+            waiting += travel.foreign(other) - found.keys()
+    return found
 
 
 async def _refused(
