@@ -166,6 +166,84 @@ def test_who_gives_up_waiting_does_not_end_it(evaluators):
     until(lambda: ours.wholes.progress(mean).state == "stored")
 
 
+def of_a_preview():
+    ticket = Ticket()
+    ticket.node = "scan.hspy/signal/preview@" + "0" * 32
+    return ticket
+
+
+def test_what_nobody_keeps_ends_when_all_who_asked_have_gone_and_goes_on_for_the_next(
+    evaluators, monkeypatch, tmp_path
+):
+    """A slider above a mean: each value would read the whole scan, long after the person has moved on."""
+    few_at_once(monkeypatch)
+    monkeypatch.setattr("tiled_spyde.runs._LEFT_SECONDS", 0.0)
+    mean, ours = over_scan(noisy()), evaluators(workers=1)
+    expected = evaluators(tmp_path / "other").read(over_scan(noisy()))
+    gate, tickets = Gate(mean.parent, 30), [of_a_preview(), of_a_preview()]
+    asked = [ours.start(mean, (row,), ticket) for row, ticket in enumerate(tickets)]
+    assert gate.reached.wait(60)
+    tickets[0].abandon()
+    assert ours.wholes.progress(mean).state == "computing"
+    tickets[1].abandon()
+    for one in asked:
+        with pytest.raises(Abandoned):
+            one.result(60)
+    until(lambda: ours.wholes.progress(mean).state == "waiting")
+    gate.open.set()
+    until(lambda: ours.wholes.computing == 0)
+    assert 16 <= ours.wholes.progress(mean).done < 63
+    calls = gate.calls
+    assert ours.start(mean, (), of_a_preview()).result(60).tobytes() == expected.tobytes()
+    assert gate.calls - calls <= 63 - 16
+
+
+@pytest.mark.parametrize("how", ["a job", "a node", "who waited to the end", "another preview"])
+def test_what_is_kept_or_was_waited_for_goes_on(evaluators, monkeypatch, how):
+    few_at_once(monkeypatch)
+    monkeypatch.setattr("tiled_spyde.runs._LEFT_SECONDS", 0.0)
+    mean = over_scan(noisy())
+    ours = evaluators(workers=1, deadline_seconds=1e-9 if how == "who waited to the end" else 3600.0)
+    gate, ticket = Gate(mean.parent, 30), of_a_preview()
+    ours.start(mean, (), ticket)
+    assert gate.reached.wait(60)
+    if how == "a job":
+        ours.wholes.start(mean)
+    elif how == "a node":
+        ours.start(mean, (0,))
+    elif how == "another preview":
+        ours.start(mean, (0,), of_a_preview())
+    ticket.abandon()
+    gate.open.set()
+    until(lambda: ours.wholes.progress(mean).state == "stored")
+
+
+def test_what_a_job_needs_above_ends_with_it(evaluators, monkeypatch):
+    few_at_once(monkeypatch)
+    monkeypatch.setattr("tiled_spyde.runs._LEFT_SECONDS", 0.0)
+    scan = Recipe(noisy())
+    mean = scan.then(build("mean_over_scan", {}))
+    rest = scan.then(build("subtract_reference", {"reference": {"node": "mean"}}), {"reference": mean})
+    again, ours = rest.then(build("mean_over_scan", {})), evaluators(workers=1)
+    reached, go_on = threading.Event(), threading.Event()
+    read = scan.root.reader.read
+
+    def held(*where):
+        reached.set()
+        assert go_on.wait(60)
+        return read(*where)
+
+    monkeypatch.setattr(scan.root.reader, "read", held)
+    asked = ours.wholes.start(again)
+    assert reached.wait(60)
+    threading.Thread(target=ours.wholes.cancel, args=(again,)).start()
+    with pytest.raises(Cancelled):
+        asked.result(60)
+    until(lambda: mean.key not in ours.wholes._runs)
+    go_on.set()
+    assert ours.wholes.progress(mean).state == "waiting"
+
+
 def test_no_thread_of_the_pool_waits_for_it(evaluators):
     """With one worker, which is at the mean, a frame that needs none is given between two parts."""
     mean, ours = over_scan(noisy()), evaluators(workers=1)

@@ -20,6 +20,7 @@ from tiled_spyde.cache import Cache, DenseMap
 from tiled_spyde.claims import Job
 from tiled_spyde.errors import StorageFull, TooLarge
 from tiled_spyde.frames import Frames, one_frame
+from tiled_spyde.node import is_preview
 from tiled_spyde.pool import LONG, Pool
 from tiled_spyde.processes import Processes
 from tiled_spyde.reference import signal
@@ -244,8 +245,10 @@ class Evaluator:
             raise StorageFull("The store has not room for all that this needs. Configure a larger store_mb.")
         if self.when_missing is not None and ticket.node:
             ticket.job = self.when_missing(recipe, ticket.node)
+        # What nobody keeps is not computed on for those who have gone: each value of a slider would be.
+        patience = self.deadline_seconds if is_preview(ticket.node) else None
         return self.wholes.then(
-            missing[0], ticket, lambda: self._begun(recipe, selection, ticket, then, tried + 1)
+            missing[0], ticket, lambda: self._begun(recipe, selection, ticket, then, tried + 1), patience
         )
 
     def _positions(self, recipe: Recipe, positions: Grid, ticket: Ticket) -> Future[NDArray[Any]]:

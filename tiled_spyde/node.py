@@ -114,6 +114,11 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
+def is_preview(path: str) -> bool:
+    """Whether a path is the pinned address of what nobody keeps."""
+    return path.rpartition("/")[2].startswith(f"{PREVIEW}@")
+
+
 def is_name(name: str) -> bool:
     """Whether a node may be called so."""
     return len(name) <= MAX_NAME and _NAME.fullmatch(name) is not None

@@ -11,7 +11,7 @@ import math
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as NotYet
 from contextlib import suppress
-from threading import Event
+from threading import Event, Lock
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,8 @@ _TOGETHER_BYTES = 16 << 20
 _TOGETHER_SECONDS = 0.5
 # How often others are looked at: whether they have ended, or want this to end.
 LOOK_SECONDS = 0.1
+# What nobody keeps ends when nobody has wanted it for so long: the next value of a slider may need it, too.
+_LEFT_SECONDS = 1.0
 
 
 class Run:
@@ -69,11 +71,36 @@ class Run:
         self.done = int(store.said(recipe.key, PROGRESS) or 0)
         self.over = Event()
         self._store = store
+        # Whether it goes on whoever is there; else whose claims it serves, and since when there are none.
+        self._kept = False
+        self._askers: set[Ticket] = set()
+        self._left = 0.0
+        self._joining = Lock()
+
+    def join(self, asker: Ticket | None) -> bool:
+        """Let it go on for `asker`, or, with None, whoever is there; False where it is ending already."""
+        with self._joining:
+            if not self.ticket.wanted:
+                return False
+            self._kept = self._kept or asker is None
+            if asker is not None:
+                self._askers.add(asker)
+            return True
+
+    def leave(self, asker: Ticket) -> None:
+        """Take back what `join` was told."""
+        with self._joining:
+            self._askers.discard(asker)
+            self._left = monotonic()
 
     def check(self) -> None:
-        """Raise once it is to end: here, or as another process says."""
-        if self._store.said(self.recipe.key, CANCEL):
-            self.ticket.abandon()
+        """Raise once it is to end: here, or as another process says, or because everybody has left."""
+        with self._joining:
+            alone = not self._kept and not self._askers
+            if (alone and monotonic() - self._left >= _LEFT_SECONDS) or self._store.said(
+                self.recipe.key, CANCEL
+            ):
+                self.ticket.abandon()
         self.ticket.check()
 
     def wait(self, making: Future[Any]) -> Any:

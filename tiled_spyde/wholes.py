@@ -10,8 +10,8 @@ import math
 from collections import Counter
 from concurrent.futures import Future
 from dataclasses import dataclass
-from functools import partial
 from threading import Lock, Thread
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from tiled_spyde import errors
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 _MOST = 64
 _NOTED = 1000
 _ENDS = 10.0
+# Who is given up at his deadline has waited about that long.
+_IN_TIME = 0.9
 # What goes by itself, or when somebody makes room: the next who asks tries again.
 _PASSING = (Busy, Abandoned, errors.StorageFull, errors.Unavailable, errors.SourceError)
 
@@ -102,30 +104,30 @@ class Wholes:
         Busy
             Too many are computed at once.
         """
-        with self._lock:
-            if (run := self._runs.get(whole.key)) is not None:
-                return run.future
-            if again:
-                self.store.say(whole.key, FAILED, None)
-                self.store.say(whole.key, CANCEL, None)
-            elif failure := self._failure(whole.key):
-                raise failure
-            if self._closed or len(self._runs) >= _MOST:
-                raise Busy(f"{len(self._runs)} nodes are being computed already. Try again in a moment.")
-            run = self._runs[whole.key] = Run(whole, self.store)
-            self._passing.pop(whole.key, None)
-        self._tell()
-        Thread(target=self._run, args=(run, again), name=f"whole {whole.key[:8]}", daemon=True).start()
-        return run.future
+        return self._joined(whole, None, again).future
 
-    def then(self, whole: Recipe, ticket: Ticket, begin: Callable[[], Future[Any]]) -> Future[Any]:
+    def then(
+        self,
+        whole: Recipe,
+        ticket: Ticket,
+        begin: Callable[[], Future[Any]],
+        patience: float | None = None,
+    ) -> Future[Any]:
         """Have a node computed, and then what `begin` begins, without a thread that waits for it.
+
+        Parameters
+        ----------
+        whole : Recipe
+        ticket : Ticket
+        begin : callable
+        patience : float, optional
+            For what nobody keeps, for how long who asks waits, in seconds: who goes before that ends the computation,
+            unless others want it. By default it goes on.
 
         Returns
         -------
         concurrent.futures.Future
-            Of what `begin` returns; fails with `Abandoned` when the ticket is abandoned, which does not end the
-            computation.
+            Of what `begin` returns; fails with `Abandoned` when the ticket is abandoned.
 
         Raises
         ------
@@ -133,7 +135,15 @@ class Wholes:
             As `start`.
         """
         promised: Future[Any] = Future()
-        give_up = partial(settle, promised, error=Abandoned("Whoever asked for this has gone."))
+        run = self._joined(whole, None if patience is None else ticket)
+        began = monotonic()
+
+        def give_up() -> None:
+            settle(promised, error=Abandoned("Whoever asked for this has gone."))
+            if patience is not None and monotonic() - began < _IN_TIME * patience:
+                run.leave(ticket)
+            else:  # he was told that it goes on
+                run.join(None)
 
         def end(value: Any = None, error: BaseException | None = None) -> None:
             ticket.forget(give_up)
@@ -151,9 +161,8 @@ class Wholes:
             except BaseException as error:
                 end(error=error)
 
-        computing = self.start(whole)
         ticket.when_abandoned(give_up)
-        computing.add_done_callback(go_on)
+        run.future.add_done_callback(go_on)
         return promised
 
     def cancel(self, whole: Recipe) -> None:
@@ -214,6 +223,25 @@ class Wholes:
         for run in runs:
             run.over.wait(_ENDS)
 
+    def _joined(self, whole: Recipe, asker: Ticket | None, again: bool = False) -> Run:
+        """Return the computation of a node, begun where nobody has; see `start` and `Run.join`."""
+        with self._lock:
+            if (run := self._runs.get(whole.key)) is not None and run.join(asker):
+                return run
+            if again:
+                self.store.say(whole.key, FAILED, None)
+                self.store.say(whole.key, CANCEL, None)
+            elif failure := self._failure(whole.key):
+                raise failure
+            if self._closed or len(self._runs) >= _MOST:
+                raise Busy(f"{len(self._runs)} nodes are being computed already. Try again in a moment.")
+            run = self._runs[whole.key] = Run(whole, self.store)
+            run.join(asker)
+            self._passing.pop(whole.key, None)
+        self._tell()
+        Thread(target=self._run, args=(run, again), name=f"whole {whole.key[:8]}", daemon=True).start()
+        return run
+
     def _failure(self, key: str) -> SpydeError | None:
         if self.store.said(key, CANCEL):
             return Cancelled("Computing this was cancelled. Start its job again to go on from there.")
@@ -241,7 +269,11 @@ class Wholes:
         try:
             for above in run.recipe.wholes_above:
                 if not self.store.has(above.key):
-                    run.wait(self.start(above, again=again))
+                    needed = self._joined(above, run.ticket, again)
+                    try:
+                        run.wait(needed.future)
+                    finally:
+                        needed.leave(run.ticket)
             self._in_turn(run)
         except BaseException as raised:
             error = answer_of(raised)
@@ -257,7 +289,8 @@ class Wholes:
         if isinstance(error, Abandoned):
             error = self._failure(run.recipe.key) or Busy("The server is ending. Try again in a moment.")
         with self._lock:
-            del self._runs[run.recipe.key]
+            if self._runs.get(run.recipe.key) is run:
+                del self._runs[run.recipe.key]
         run.over.set()
         settle(run.future, error=error)
         self._tell()
