@@ -195,6 +195,34 @@ def test_all_who_follow_a_job_cost_one_look(scans, monkeypatch):
         assert not followed._looks
 
 
+@pytest.mark.parametrize("how", ["renamed", "changed", "deleted"])
+def test_a_job_whose_node_is_not_what_it_was_is_seen_and_ended_all_the_same(scans, how):
+    """It goes on reading the whole scan: somebody must be able to end that."""
+    trees = {SCAN: [{"operation": "mean_over_scan"}]}
+    with serving([scans], trees=trees) as served:
+        held = Held(served)
+        wholes = served.root.lane.bodies._evaluator.wholes
+        job = served.client.post("/api/v1/jobs", json={"path": MEAN}).json()["data"]
+        assert held.reached.wait(60)
+        node = f"/api/v1/nodes/{MEAN}"
+        if how == "renamed":
+            done = served.client.patch(node, json={"name": "mean"})
+        elif how == "changed":
+            done = served.client.patch(node, json={"operation": "max_over_scan"})
+        else:
+            done = served.client.delete(node)
+        assert done.status_code == 200, done.text
+        address = f"/api/v1/jobs/{job['id']}"
+        assert served.get(address).json()["data"]["state"] == "computing"
+        assert [one["id"] for one in served.get("/api/v1/jobs").json()["data"]] == [job["id"]]
+        ending = threading.Thread(target=served.client.delete, args=(address,))
+        ending.start()
+        until(lambda: not wholes._runs)
+        held.open.set()
+        ending.join(60)
+        assert served.get(address).json()["data"]["state"] == "cancelled"
+
+
 def test_following_a_job_ends_with_the_server_and_is_bounded(scans, monkeypatch):
     with serving([scans], trees=TREES) as served:
         held = Held(served)

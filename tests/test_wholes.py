@@ -135,7 +135,7 @@ def test_a_cancelled_one_goes_on_where_it_was(evaluators, monkeypatch, tmp_path)
     assert gate.reached.wait(60)
     until(lambda: ours.wholes.progress(mean).done > 20)
     assert ours.wholes.progress(mean).state == "computing"
-    ending = threading.Thread(target=ours.wholes.cancel, args=(mean,))
+    ending = threading.Thread(target=ours.wholes.cancel, args=(mean.key,))
     ending.start()
     until(lambda: ours.wholes.store.said(mean.key, "cancel"))
     gate.open.set()
@@ -236,7 +236,7 @@ def test_what_a_job_needs_above_ends_with_it(evaluators, monkeypatch):
     monkeypatch.setattr(scan.root.reader, "read", held)
     asked = ours.wholes.start(again)
     assert reached.wait(60)
-    threading.Thread(target=ours.wholes.cancel, args=(again,)).start()
+    threading.Thread(target=ours.wholes.cancel, args=(again.key,)).start()
     with pytest.raises(Cancelled):
         asked.result(60)
     until(lambda: mean.key not in ours.wholes._runs)
@@ -288,7 +288,7 @@ def test_another_process_can_cancel_it_and_sees_how_far_it_is(evaluators, monkey
     assert gate.reached.wait(60)
     until(lambda: there.wholes.progress(same).done > 20)
     assert there.wholes.progress(same).state == "computing"
-    there.wholes.cancel(same)
+    there.wholes.cancel(same.key)
     gate.open.set()
     with pytest.raises(Cancelled):
         asked.result(60)

@@ -15,13 +15,14 @@ from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
-from tiled_spyde.errors import InvalidOperation, NotFound, SpydeError
+from tiled_spyde.errors import Gone, InvalidOperation, NotFound, SpydeError
 from tiled_spyde.followers import Followers, event
 from tiled_spyde.labels import plain_text
 from tiled_spyde.node import PREVIEW
+from tiled_spyde.wholes import needs_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
     from pathlib import Path
 
     from tiled_spyde.catalog import Catalog
@@ -58,6 +59,10 @@ class Job:
         Who asked for it.
     at : str
         When (UTC, ISO 8601).
+    wholes : tuple of str
+        Keys of what the node needs from whole scans.
+    needs : mapping of str to int
+        The same with what these need: positions by key. What becomes of the node ends none of it.
     """
 
     id: str
@@ -65,6 +70,8 @@ class Job:
     key: str
     by: str | None
     at: str
+    wholes: tuple[str, ...]
+    needs: Mapping[str, int]
 
     @property
     def node(self) -> str:
@@ -92,7 +99,7 @@ class Jobs:
         self._wholes = evaluator.wholes
         self._folder = folder
         self._written: dict[str, Job] = {}
-        evaluator.when_missing = lambda recipe, path: ADDRESS + self._job(path, recipe.key, None).id
+        evaluator.when_missing = lambda recipe, path: ADDRESS + self._job(path, recipe, None).id
 
     def ask(self, path: str, by: str | None = None) -> Job:
         """Have the node at `path` computed and stored; one that failed or was cancelled goes on.
@@ -112,7 +119,7 @@ class Jobs:
                 "This node needs no job: its frames are computed when they are asked for. Jobs are for what needs the "
                 "whole scan."
             )
-        job = self._job(path, recipe.key, by)
+        job = self._job(path, recipe, by)
         for missing in self._wholes.missing(recipe):
             self._wholes.start(missing, again=True)
         return job
@@ -134,13 +141,12 @@ class Jobs:
 
     def described(self, job: Job) -> dict[str, Any]:
         """Return a job and how far it is, as JSON."""
-        known = {name: value for name, value in asdict(job).items() if name != "key"}
-        try:
-            progress = self._wholes.progress_below(self._recipe(job.node))
-        except SpydeError as error:
-            return {**known, "state": "failed", "done": 0, "of": 0, "failure": str(error)}
-        failure = _NOBODY if progress.state == "waiting" else progress.failure
-        return {**known, **asdict(progress), "failure": failure}
+        known = {name: getattr(job, name) for name in ("id", "path", "by", "at")}
+        found = {**known, **asdict(self._wholes.progress_of(job.needs))}
+        if found["state"] == "waiting":
+            found["failure"] = _NOBODY
+            found |= self._lost(job)
+        return found
 
     def go_on(self, job: Job) -> dict[str, Any]:
         """Return what `described` does, of a job that somebody waits for: one that nobody computes is gone on with."""
@@ -161,15 +167,29 @@ class Jobs:
             return "failed", None
 
     def cancel(self, job: Job) -> None:
-        """End a job; what is computed stays, and is gone on with when somebody asks for it again.
+        """End a job; what is computed stays, and is gone on with when somebody asks for it again."""
+        for key in job.wholes:
+            self._wholes.cancel(key)
 
-        Raises
-        ------
-        NotFound, Gone
-            Its node is not there any more.
-        """
-        for missing in self._wholes.missing(self._recipe(job.node)):
-            self._wholes.cancel(missing)
+    def has_node(self, job: Job) -> bool:
+        """Whether there is still a node at its path, be it failed."""
+        try:
+            self._recipe(job.path)
+        except (NotFound, Gone):
+            return False
+        except SpydeError:
+            pass
+        return True
+
+    def _lost(self, job: Job) -> dict[str, Any]:
+        """Return what is said of a job whose node is not there, or another one: nobody will go on with it."""
+        try:
+            self._recipe(job.node)
+        except (NotFound, Gone) as error:
+            return {"state": "failed", "failure": str(error)}
+        except SpydeError:
+            pass
+        return {}
 
     def _recipe(self, path: str) -> Recipe:
         *tree, node = (part for part in path.split("/") if part) if path.strip("/") else ("", "")
@@ -181,13 +201,15 @@ class Jobs:
             self._previews.look_for([key])
         return self._previews.get(there, key).recipe
 
-    def _job(self, path: str, key: str, by: str | None) -> Job:
+    def _job(self, path: str, recipe: Recipe, by: str | None) -> Job:
         """Return the job of a node, written down where it is new."""
+        key = recipe.key
         id_ = blake2b(f"{path}\0{key}".encode(errors="replace"), digest_size=12).hexdigest()
         job = self._written.get(id_) or self._read(id_)
         if job is None or (by is not None and job.by is None):
             by = by and plain_text(by)
-            job = Job(id_, path, key, by, datetime.now(UTC).isoformat(timespec="milliseconds"))
+            at = datetime.now(UTC).isoformat(timespec="milliseconds")
+            job = Job(id_, path, key, by, at, tuple(whole.key for whole in recipe.wholes), needs_of(recipe))
             with suppress(OSError):  # without it only this process knows it
                 self._folder.mkdir(parents=True, exist_ok=True)
                 new = self._folder / f".{id_}.{os.getpid()}"

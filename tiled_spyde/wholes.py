@@ -21,7 +21,7 @@ from tiled_spyde.marks import Turn
 from tiled_spyde.runs import CANCEL, FAILED, LOOK_SECONDS, PROGRESS, Run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from typing import Literal
 
     from tiled_spyde.recipe import Recipe
@@ -165,37 +165,23 @@ class Wholes:
         run.future.add_done_callback(go_on)
         return promised
 
-    def cancel(self, whole: Recipe) -> None:
-        """End a computation, in whichever process it is; what is computed stays."""
-        if not self.store.has(whole.key):
-            self.store.say(whole.key, CANCEL, True)
+    def cancel(self, key: str) -> None:
+        """End the computation of the node with a key, in whichever process it is; what is computed stays."""
+        if not self.store.has(key):
+            self.store.say(key, CANCEL, True)
             with self._lock:
-                run = self._runs.get(whole.key)
+                run = self._runs.get(key)
             if run is not None:
                 run.ticket.abandon()
                 run.over.wait(_ENDS)
 
     def progress(self, whole: Recipe) -> Progress:
         """Say how far a node is; some microseconds, or a small file where another process may know."""
-        count = _positions(whole)
-        if self.store.has(whole.key):
-            return Progress("stored", count, count)
-        if (run := self._runs.get(whole.key)) is not None and run.ticket.wanted:
-            return Progress("computing", run.done, count)
-        begun = self.store.said(whole.key, PROGRESS)
-        done = int(begun or 0)
-        if why := self._passing.get(whole.key):
-            return Progress("failed", done, count, why)
-        if failure := self._failure(whole.key):
-            return Progress(
-                "cancelled" if isinstance(failure, Cancelled) else "failed", done, count, str(failure)
-            )
-        elsewhere = begun is not None and self._is_elsewhere(whole.key)
-        return Progress("computing" if elsewhere else "waiting", done, count)
+        return self._progress(whole.key, _positions(whole))
 
-    def progress_below(self, recipe: Recipe) -> Progress:
-        """Say how far all is that a frame of `recipe` needs from whole scans."""
-        each = [self.progress(whole) for whole in _all_wholes(recipe)]
+    def progress_of(self, needs: Mapping[str, int]) -> Progress:
+        """Say how far all of `needs` is together, in positions of a scan by key; see `needs_of`."""
+        each = [self._progress(key, count) for key, count in needs.items()]
         done, of = sum(one.done for one in each), sum(one.of for one in each)
         for state in ("failed", "cancelled", "computing", "waiting"):
             if found := next((one for one in each if one.state == state), None):
@@ -206,7 +192,7 @@ class Wholes:
         """Return what a node's metadata say of its computation; nothing where it needs no whole scan."""
         if not recipe.wholes:
             return {}
-        found = self.progress_below(recipe)
+        found = self.progress_of(needs_of(recipe))
         if found.state == "stored":
             return {"state": "stored" if recipe.is_whole else "lazy"}
         if found.state == "computing":
@@ -241,6 +227,22 @@ class Wholes:
         self._tell()
         Thread(target=self._run, args=(run, again), name=f"whole {whole.key[:8]}", daemon=True).start()
         return run
+
+    def _progress(self, key: str, count: int) -> Progress:
+        if self.store.has(key):
+            return Progress("stored", count, count)
+        if (run := self._runs.get(key)) is not None and run.ticket.wanted:
+            return Progress("computing", run.done, count)
+        begun = self.store.said(key, PROGRESS)
+        done = int(begun or 0)
+        if why := self._passing.get(key):
+            return Progress("failed", done, count, why)
+        if failure := self._failure(key):
+            return Progress(
+                "cancelled" if isinstance(failure, Cancelled) else "failed", done, count, str(failure)
+            )
+        elsewhere = begun is not None and self._is_elsewhere(key)
+        return Progress("computing" if elsewhere else "waiting", done, count)
 
     def _failure(self, key: str) -> SpydeError | None:
         if self.store.said(key, CANCEL):
@@ -331,14 +333,14 @@ class Wholes:
                 self.ended[how] += 1
 
 
-def _all_wholes(recipe: Recipe) -> list[Recipe]:
-    """Return what `recipe` needs from whole scans, and what that needs, the latter first."""
-    found: dict[str, Recipe] = {}
+def needs_of(recipe: Recipe) -> dict[str, int]:
+    """Return what `recipe` needs from whole scans, and what that needs, the latter first: positions by key."""
+    found: dict[str, int] = {}
     for whole in recipe.wholes:
         for above in whole.wholes_above:
-            found |= {one.key: one for one in _all_wholes(above)}
-        found[whole.key] = whole
-    return list(found.values())
+            found |= needs_of(above)
+        found[whole.key] = _positions(whole)
+    return found
 
 
 def _positions(whole: Recipe) -> int:
