@@ -237,7 +237,7 @@ def test_a_preview_with_a_node_that_enters(served, method):
     assert frame(served, "kept") == answer.content
 
 
-def test_a_preview_of_what_needs_the_whole_scan_names_its_job(served):
+def test_a_preview_of_what_needs_the_whole_scan_can_have_a_job(served):
     asked = {
         "steps": json.dumps([{"operation": "mean_over_scan"}]),
         "slice": "",
@@ -246,7 +246,8 @@ def test_a_preview_of_what_needs_the_whole_scan_names_its_job(served):
     answer = served.get(f"/api/v1/derive/{TREE}/root", params=asked)
     assert answer.status_code == 200, answer.text
     np.testing.assert_allclose(np.frombuffer(answer.content, "<f8").reshape(12, 16), DATA.mean(axis=(0, 1)))
-    (job,) = served.get("/api/v1/jobs").json()["data"]
+    assert served.get("/api/v1/jobs").json()["data"] == []  # nobody waited in vain
+    job = served.client.post("/api/v1/jobs", json={"path": answer.headers["x-node"]}).json()["data"]
     assert job["path"] == answer.headers["x-node"]
     assert job["state"] == "stored"
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import errno
 import json
 import threading
+from urllib.parse import quote
 
 import numpy as np
 import pytest
 from conftest import KEY, encoded, serving, until
+from raw_http import Wire, request
 
 from tiled_spyde.jobs import Jobs, JobStreams
 from tiled_spyde.previews import Previews
@@ -106,6 +108,22 @@ def test_who_waits_in_vain_is_told_of_the_job(scans, guarded):
         assert served.get(f"{FULL}/{SCAN}/gaussian_filter", params={"slice": "0"}).status_code == 200
 
 
+def test_who_waits_in_vain_for_a_preview_is_told_of_a_job_that_goes_on(scans, guarded):
+    arguments = {"deadline_seconds": 0.3}
+    steps = quote('[{"operation":"max_over_scan"}]')
+    address = f"/api/v1/derive/{SCAN}/root?steps={steps}&slice=0"
+    with serving([scans], guarded=guarded, arguments=arguments) as served:
+        held = Held(served)
+        for _ in range(2):
+            answer = served.get(address)
+            assert answer.status_code == 503, answer.text
+        job = answer.headers["Location"]
+        assert "/preview@" in served.get(job).raise_for_status().json()["data"]["path"]
+        held.open.set()
+        until(lambda: served.get(job).json()["data"]["state"] == "stored")
+        assert served.get(address).status_code == 200
+
+
 def test_a_job_is_made_followed_and_cancelled(scans, guarded):
     with serving([scans], trees=TREES, guarded=guarded) as served:
         held = Held(served)
@@ -193,6 +211,24 @@ def test_all_who_follow_a_job_cost_one_look(scans, monkeypatch):
         assert len(looks) < 10
         until(lambda: not len(followed))
         assert not followed._looks
+
+
+@pytest.mark.parametrize("way", ["lane", "framework"])
+def test_who_plays_above_a_whole_scan_and_goes_leaves_no_job_and_nothing_that_computes(
+    scans, monkeypatch, way
+):
+    monkeypatch.setattr("tiled_spyde.runs._LEFT_SECONDS", 0.0)
+    more = ("Range: bytes=0-",) if way == "framework" else ()
+    with serving([scans], arguments={"deadline_seconds": 3600}) as served:
+        held, wholes = Held(served), served.root.lane.bodies._evaluator.wholes
+        steps = quote('[{"operation":"mean_over_scan"}]')
+        with Wire(served.url) as wire:
+            wire.send(request(f"/api/v1/derive/{SCAN}/root?steps={steps}&slice=0", *more))
+            assert held.reached.wait(60)
+            assert wholes.computing == 1
+            assert served.get("/api/v1/jobs").json()["data"] == []
+        until(lambda: not wholes.computing)
+        held.open.set()
 
 
 @pytest.mark.parametrize("how", ["renamed", "changed", "deleted"])

@@ -98,11 +98,12 @@ async def in_time(making: Future[T], ticket: Ticket, seconds: float) -> T:
 
 def too_late(seconds: float, ticket: Ticket) -> Busy:
     """Return what is said of an answer that was not there in time."""
-    if ticket.job:
+    if ticket.job is not None:
+        job = ticket.job()
         return Computing(
             f"This needs the whole scan, and was not there within {seconds:g} s. A job goes on computing it: ask again "
-            f"when that is done ({ticket.job}).",
-            ticket.job,
+            f"when that is done ({job}).",
+            job,
         )
     return Busy(
         f"This took longer than {seconds:g} s, and was given up. Ask for less, or later: others may have been before "

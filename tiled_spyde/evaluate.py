@@ -243,10 +243,13 @@ class Evaluator:
         self._refuse_large_frames(recipe)
         if tried > len(recipe.wholes):
             raise StorageFull("The store has not room for all that this needs. Configure a larger store_mb.")
-        if self.when_missing is not None and ticket.node:
-            ticket.job = self.when_missing(recipe, ticket.node)
-        # What nobody keeps is not computed on for those who have gone: each value of a slider would be.
+        # What nobody keeps is not computed on for those who have gone, and its job only told to who waits in vain: each
+        # value of a slider would be one.
         patience = self.deadline_seconds if is_preview(ticket.node) else None
+        if self.when_missing is not None and ticket.node:
+            ticket.job = partial(self.when_missing, recipe, ticket.node)
+            if patience is None:
+                ticket.job()
         return self.wholes.then(
             missing[0], ticket, lambda: self._begun(recipe, selection, ticket, then, tried + 1), patience
         )

@@ -41,8 +41,9 @@ class Ticket:
     def __init__(self, client: str = "", urgency: Urgency = Urgency.LOOKED_AT) -> None:
         self.client = client
         self.urgency = urgency
-        # Path of the node that is asked for, and address of the job that it waits for, where these are known.
-        self.node = self.job = ""
+        # Path of the node that is asked for, and what gives the address of the job that it waits for.
+        self.node = ""
+        self.job: Callable[[], str] | None = None
         self._abandoned = False
         self._then: list[Callable[[], None]] = []
         # Seconds by stage: queue, read, compute, encode.
