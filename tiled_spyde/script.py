@@ -220,7 +220,7 @@ def _unwritable(step: NodeStep, variables: Mapping[str, str], known: Mapping[str
     if missing := [above for above in step.made_from if above not in variables]:
         return f"{missing[0]!r}, which it is made from, is left out."
     if lost := [name for name in named(step.parameters) if name.startswith("/") and name not in known]:
-        return f"a parameter is {lost[0]!r}, of another file, which has no recipe."
+        return f"a parameter is {lost[0]!r}, a node of another file that is not in it."
     if step.operation not in REGISTRY:
         return f"there is no operation {step.operation!r}."
     return None
