@@ -189,7 +189,9 @@ def compare(url: str, scan: Fields, rounds: int) -> list[dict[str, float]]:
     with far_away(url, FAR_MS / 2) as proxied, opened(proxied, (*tree, names[0])) as window:
         run_until(lambda: all(window.session.find((*tree, name)) is not None for name in names))
         comparing = window.comparing
-        comparing.open(tuple((*tree, name) for name in names))
+        for name in names:
+            comparing.mark((*tree, name))
+        comparing.start()
         run_until(lambda: comparing.panel.painted == set(range(len(names))))
         for path in scan.circles[:rounds]:
             path = path[: scan.positions]
