@@ -240,6 +240,22 @@ def test_the_same_slice_is_fetched_once(qtbot, fetcher, reader):
     assert reader.read_at[5] == 1
 
 
+def test_nothing_is_fetched_ahead_while_other_views_wait_for_much(qtbot, fetcher, reader):
+    open_window(qtbot, fetcher)
+    fetcher.window("frame").record(0.01)
+    reader.hold |= {1, 2, 3, 4}
+    for x in range(1, 5):
+        fetcher.ask(f"beside {x}", frame(x), top)
+    qtbot.waitUntil(lambda: {1, 2, 3, 4} <= set(reader.order))
+    fetcher.ahead("frame", [frame(50)])
+    for x in range(1, 5):
+        reader.held[x].set()
+    qtbot.waitUntil(lambda: sorted(values(fetcher)) == [1, 2, 3, 4])
+    assert 50 not in reader.read_at
+    fetcher.ahead("frame", [frame(51)])
+    qtbot.waitUntil(lambda: reader.read_at[51] == 1)
+
+
 def test_an_error_of_the_newest_is_told_and_an_old_one_is_not(qtbot, fetcher, reader):
     open_window(qtbot, fetcher)
     reader.hold |= {1}

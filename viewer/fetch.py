@@ -26,7 +26,7 @@ from viewer.addresses import locate
 from viewer.cache import CACHE_BYTES, Cache
 from viewer.errors import Garbled, ServiceError, Unreachable
 from viewer.lanes import Answer, Job, Lane
-from viewer.pace import AdaptiveWindow, Distance
+from viewer.pace import MOST_IN_FLIGHT, AdaptiveWindow, Distance
 from viewer.trials import Trial
 
 if TYPE_CHECKING:
@@ -112,9 +112,15 @@ class Fetcher(QtCore.QObject):
             The most likely first; they replace those given before.
         turned : bool
             True where what is already on the way leads elsewhere.
+
+        While other views wait for as much already, nothing is: of several pictures of each position, those of the
+        next ones would take the time of this one's.
         """
-        if not self._closed:
-            self._lane(view).ahead([locate(request)[0] for request in requests], turned)
+        if self._closed:
+            return
+        others = sum(lane.on_the_way for name, lane in self._lanes.items() if name != view)
+        wanted = requests if others < MOST_IN_FLIGHT // 2 else ()
+        self._lane(view).ahead([locate(request)[0] for request in wanted], turned)
 
     def drop(self, view: str) -> None:
         """Cancel whatever is under way for a view: its node, its parameters or its window changed."""

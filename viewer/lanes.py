@@ -139,6 +139,11 @@ class Lane:
         self._not_before = self._ahead_not_before = 0.0  # the service was busy
         self._closed = False
 
+    @property
+    def on_the_way(self) -> int:
+        """How many requests are on the way; takes no lock, so it may just have changed."""
+        return len(self._flights)
+
     def ask(self, job: Job) -> None:
         """Make `job` the pending one."""
         with self._wake:
