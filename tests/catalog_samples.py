@@ -12,9 +12,12 @@ import numpy as np
 import psycopg
 import pytest
 import sqlalchemy as sa
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import run_state_machine_as_test
 
 from tiled_spyde.catalog import Catalog, Folder, Served
 from tiled_spyde.database import Database, tables
+from tiled_spyde.errors import Unavailable, status_of
 from tiled_spyde.signals import Axis, SignalInfo
 from tiled_spyde.sources import Source
 from tiled_spyde.sources.files import File
@@ -122,3 +125,38 @@ def catalogued(tmp_path, data_folder):
     made = catalog(tmp_path, data_folder)
     made.update({data_folder / "scan.hspy": source(data_folder / "scan.hspy")})
     return made
+
+
+def outlives(again, data, failing, told):
+    """Check that reads go on, writes are refused and nothing is lost while a database fails within `failing()`.
+
+    `again` gives another catalogue over the same database.
+    """
+    served = again()
+    served.update({data / "scan.hspy": source(data / "scan.hspy")})
+    first, _ = served.add_node(PATH, **sigma(1))
+    with failing():
+        with pytest.raises(Unavailable, match=told) as refused:
+            served.add_node(PATH, **sigma(2))
+        assert status_of(refused.value) == 503
+        assert served.tree(PATH).nodes[first.name] == first
+        assert served.add_node(PATH, **sigma(1)) == (first, False)  # the same again writes nothing
+        served.update({data / "new.hspy": source(data / "new.hspy", "n")})
+        assert "new.hspy" in served.top.entries
+    second, made = served.add_node(PATH, **sigma(2))
+    assert made
+    served.update({})
+    later = again()
+    assert list(later.tree(PATH).nodes) == ["root", "navigator", first.name, second.name]
+    assert set(later.known) == {data / "scan.hspy", data / "new.hspy"}
+
+
+def run_model(machine, examples, steps):
+    """Have hypothesis drive a state machine, however long that takes."""
+    limits = settings(
+        max_examples=examples,
+        stateful_step_count=steps,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    run_state_machine_as_test(machine, settings=limits)

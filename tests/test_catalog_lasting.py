@@ -13,8 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
-from catalog_samples import PATH, addresses, by_hand, catalog, close_all, names, sigma, source
-from hypothesis import HealthCheck, settings
+from catalog_samples import PATH, addresses, by_hand, catalog, close_all, names, run_model, sigma, source
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -22,7 +21,6 @@ from hypothesis.stateful import (
     invariant,
     precondition,
     rule,
-    run_state_machine_as_test,
 )
 
 from tiled_spyde.errors import NameTaken, NotFound, SpydeError
@@ -172,22 +170,15 @@ class Model(RuleBasedStateMachine):
                 assert made == self.nodes.get(name, {})
 
 
-def _settings(examples):
-    health = list(HealthCheck)
-    return settings(
-        max_examples=examples, stateful_step_count=25, deadline=None, suppress_health_check=health
-    )
-
-
 def test_two_catalogues_agree_with_a_dictionary():
-    run_state_machine_as_test(Model, settings=_settings(25))
+    run_model(Model, 25, 25)
 
 
 def test_so_they_do_on_postgresql(on_postgresql, tmp_path):
     class OnPostgresql(Model):
         above = tmp_path
 
-    run_state_machine_as_test(OnPostgresql, settings=_settings(8))
+    run_model(OnPostgresql, 8, 25)
 
 
 _CHILD = """

@@ -15,8 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from catalog_samples import PATH, catalog, close_all, source
-from hypothesis import HealthCheck, settings
+from catalog_samples import PATH, catalog, close_all, run_model, source
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -24,7 +23,6 @@ from hypothesis.stateful import (
     invariant,
     precondition,
     rule,
-    run_state_machine_as_test,
 )
 
 from tiled_spyde import records
@@ -266,22 +264,15 @@ class Changing(RuleBasedStateMachine):
             assert rows == {(number, id_) for number, did in self.past.items() for id_ in did}
 
 
-def _settings(examples):
-    health = list(HealthCheck)
-    return settings(
-        max_examples=examples, stateful_step_count=40, deadline=None, suppress_health_check=health
-    )
-
-
 def test_two_catalogues_agree_with_a_model():
-    run_state_machine_as_test(Changing, settings=_settings(25))
+    run_model(Changing, 25, 40)
 
 
 def test_so_they_do_on_postgresql(on_postgresql, tmp_path):
     class OnPostgresql(Changing):
         above = tmp_path
 
-    run_state_machine_as_test(OnPostgresql, settings=_settings(6))
+    run_model(OnPostgresql, 6, 40)
 
 
 _CHILD = """

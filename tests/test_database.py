@@ -13,7 +13,7 @@ from contextlib import closing, contextmanager
 
 import pytest
 import sqlalchemy as sa
-from catalog_samples import catalog, sigma, source, url
+from catalog_samples import catalog, outlives, sigma, source, url
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateTable
 
@@ -232,23 +232,7 @@ class TestFailures:
     @pytest.mark.parametrize(("failing", "told"), FAILURES, ids=lambda f: getattr(f, "__name__", ""))
     def test_reads_go_on_writes_are_refused_and_nothing_is_lost(self, tmp_path, failing, told):
         state, data = tmp_path / "state", tmp_path / "data"
-        served = catalog(state, data)
-        served.update({data / "scan.hspy": source(data / "scan.hspy")})
-        first, _ = served.add_node(PATH, **sigma(1))
-        with failing(state):
-            with pytest.raises(Unavailable, match=told) as refused:
-                served.add_node(PATH, **sigma(2))
-            assert status_of(refused.value) == 503
-            assert served.tree(PATH).nodes[first.name] == first
-            assert served.add_node(PATH, **sigma(1)) == (first, False)  # the same again writes nothing
-            served.update({data / "new.hspy": source(data / "new.hspy", "n")})
-            assert "new.hspy" in served.top.entries
-        second, made = served.add_node(PATH, **sigma(2))
-        assert made
-        served.update({})
-        again = catalog(state, data)
-        assert list(again.tree(PATH).nodes) == ["root", "navigator", first.name, second.name]
-        assert set(again.known) == {data / "scan.hspy", data / "new.hspy"}
+        outlives(lambda: catalog(state, data), data, lambda: failing(state), told)
 
     @pytest.mark.parametrize(("failing", "told"), [FAILURES[0], FAILURES[3], FAILURES[5]])
     def test_at_the_start(self, tmp_path, failing, told):

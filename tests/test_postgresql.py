@@ -12,7 +12,7 @@ from threading import Event, Thread
 
 import psycopg
 import pytest
-from catalog_samples import by_hand, catalog, close_all, database, sigma, source, url
+from catalog_samples import by_hand, catalog, close_all, database, outlives, sigma, source, url
 from conftest import until
 from postgres_server import PASSWORD
 
@@ -200,23 +200,13 @@ def hurried():
 @pytest.mark.parametrize(("failing", "told"), FAILURES, ids=lambda f: getattr(f, "__name__", ""))
 def test_reads_go_on_writes_are_refused_and_nothing_is_lost(on_postgresql, tmp_path, failing, told):
     data, name = tmp_path / "data", url(tmp_path).rpartition("/")[2]
-    served = catalog(tmp_path, data)
-    served.update({data / "scan.hspy": source(data / "scan.hspy")})
-    first, _ = served.add_node(PATH, **sigma(1))
-    with failing(on_postgresql, name), hurried():
-        with pytest.raises(Unavailable, match=told) as refused:
-            served.add_node(PATH, **sigma(2))
-        assert status_of(refused.value) == 503
-        assert served.tree(PATH).nodes[first.name] == first
-        assert served.add_node(PATH, **sigma(1)) == (first, False)  # the same again writes nothing
-        served.update({data / "new.hspy": source(data / "new.hspy", "n")})
-        assert "new.hspy" in served.top.entries
-    second, made = served.add_node(PATH, **sigma(2))
-    assert made
-    served.update({})
-    again = catalog(tmp_path, data)
-    assert list(again.tree(PATH).nodes) == ["root", "navigator", first.name, second.name]
-    assert set(again.known) == {data / "scan.hspy", data / "new.hspy"}
+
+    @contextmanager
+    def away():
+        with failing(on_postgresql, name), hurried():
+            yield
+
+    outlives(lambda: catalog(tmp_path, data), data, away, told)
 
 
 def fill(path):
