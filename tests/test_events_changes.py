@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from conftest import serving
-from test_derive import SMOOTH, TREE, ask
+from test_derive import TREE, ask
 from test_events import following
 from test_workers import make
 
@@ -46,7 +46,7 @@ def test_each_change_is_told_with_what_follows_from_it(scans):
         assert again["renamed"]["key"] == renamed["key"]
 
 
-def test_a_preview_stays_what_it_was_when_its_node_changes(scans):
+def test_a_preview_is_gone_while_its_node_is_another_one(scans):
     with serving([scans]) as served:
         make(served.client, "above", 1.0)
         path = f"/api/v1/derive/{TREE}/above"
@@ -59,7 +59,10 @@ def test_a_preview_stays_what_it_was_when_its_node_changes(scans):
         ):
             assert change().status_code == 200
             now = served.get(pinned)
-            assert now.status_code == 200
-            assert now.content == before.content
-            derived = ask(served.client, path, SMOOTH, slice="1,2", format="application/octet-stream")
-            assert derived.status_code == 404 or derived.headers["x-node"] != before.headers["x-node"]
+            assert now.status_code == 410
+            assert "derive" in now.json()["detail"].lower()
+            done = served.get(f"/api/v1/nodes/{TREE}/history").json()["data"][0]["change"]
+            undone = served.client.post(f"/api/v1/nodes/{TREE}/undo", json={"change": done})
+            assert undone.status_code == 200
+            again = served.get(pinned)
+            assert (again.status_code, again.content) == (200, before.content)

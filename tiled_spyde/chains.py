@@ -190,7 +190,9 @@ def derived_again(tree: SignalTree, node: str, steps: str, key: str) -> Preview:
             recipe, more = _then(tree, recipe, build(operation, json.loads(parameters)))
             others |= more
     except (SpydeError, ValueError, TypeError) as error:
-        raise Gone(f"What this preview was derived from is not there as it was: {error}") from error
+        raise Gone(
+            f"What this preview was derived from is not there as it was: {error} Undo that, or derive another."
+        ) from error
     if recipe.key != key:
         raise Gone("What this preview was derived from has changed. Derive it again.")
     return Preview(tree.place, node, steps, base, recipe, others)
