@@ -108,11 +108,12 @@ def node_from_json(path: tuple[str, ...], attributes: dict[str, Any]) -> Node | 
         parent=described.get("parent"),
         operations=tuple(str(step.get("operation")) for step in recipe),
         parameters=tuple(json.dumps(step.get("parameters") or {}) for step in recipe),
-        error=described.get("failure") or error,
+        error=(described.get("failure") if failed else None) or error,
         version=int(described.get("version") or 0),
         progress=_progress(described.get("progress")),
         inputs=tuple(_names_in(path[:-1], (described.get("inputs") or {}).values())),
         id=str(described.get("id") or ""),
+        cancelled=not failed and bool(described.get("failure")),  # all that is said of what did not fail
     )
 
 

@@ -65,6 +65,7 @@ class Fetcher(QtCore.QObject):
         self._sequence = 0
         self._newest: dict[str, int] = {}
         self._asked: dict[str, int] = {}
+        self._requests: dict[str, Request | Trial] = {}
         self._thens: dict[int, Then] = {}
         self._calls: deque[tuple[str, int, Callable[[], Any]]] = deque()
         self._called = threading.Condition()
@@ -96,7 +97,7 @@ class Fetcher(QtCore.QObject):
         self._sequence += 1
         if self._closed:
             return self._sequence
-        self._asked[view] = self._sequence
+        self._asked[view], self._requests[view] = self._sequence, request
         now, alone = perf_counter(), isinstance(request, Trial)
         self._lane(view).ask(Job(self._sequence, request, *locate(request), work, now, now + wait, alone))
         return self._sequence
@@ -159,6 +160,10 @@ class Fetcher(QtCore.QObject):
     def busy(self, view: str) -> bool:
         """Return True while the newest request of a view has no answer."""
         return self._asked.get(view, 0) > self._newest.get(view, 0)
+
+    def wanted(self, view: str) -> Request | Trial | None:
+        """Return the newest request of a view while it has no answer."""
+        return self._requests[view] if self.busy(view) else None
 
     def is_newest(self, answer: Answer) -> bool:
         """Return True while its view has asked for nothing since."""

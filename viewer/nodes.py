@@ -165,6 +165,8 @@ class Node:
         What stays when it gets another name, other parameters; empty where the service does not say.
     label : str
         What people call it where that is not its name: a root is called as its signal or file is.
+    cancelled : bool
+        True where it needs the whole scan, and somebody ended its computation.
     """
 
     path: tuple[str, ...]
@@ -184,6 +186,7 @@ class Node:
     inputs: tuple[str, ...] = ()
     id: str = ""
     label: str = ""
+    cancelled: bool = False
 
     @property
     def called(self) -> str:
@@ -249,6 +252,11 @@ class Node:
     def is_preview(self) -> bool:
         """True for what is not kept."""
         return self.name == PREVIEW
+
+    @property
+    def can_go_on(self) -> bool:
+        """True where it is not computed and does not begin by itself: it was cancelled, or broke off."""
+        return self.cancelled or (self.state == "failed" and bool(self.key))
 
     @property
     def own_parameters(self) -> dict[str, Any]:

@@ -23,6 +23,7 @@ STATES = {
     "computing": "being computed",
     "failed": "failed",
 }
+CANCELLED = "cancelled"
 # Marks in front of a name: the colour's name in the theme, and whether it is full or a ring.
 GOOD, RING, BUSY, BAD, BAD_RING = (
     ("good", True),
@@ -110,7 +111,7 @@ def _node_rows(below: dict[str | None, list[Node]], parent: str | None) -> tuple
 
 def _node_row(node: Node, children: tuple[Row, ...]) -> Row:
     failed = node.error is not None
-    detail = "failed" if failed else _done(node) or shape_text(node)
+    detail = "failed" if failed else CANCELLED if node.cancelled else _done(node) or shape_text(node)
     return Row(node.path, node.called, detail, description(node), _mark(node), node.path, node.tree,
                faint=failed, changeable=node.parent is not None and node.name != NAVIGATOR,
                children=children)  # fmt: skip
@@ -141,7 +142,8 @@ def description(node: Node) -> str:
     ]
     shape = " × ".join(f"{axis.name} {axis.size}" for axis in node.axes)
     array = f"{shape} {node.dtype.name}" if shape else ""
-    lines = ["/".join(node.path), node.title, array, *steps, STATES.get(node.state, node.state), node.error]
+    state = CANCELLED if node.cancelled else STATES.get(node.state, node.state)
+    lines = ["/".join(node.path), node.title, array, *steps, state, node.error]
     return "\n".join(line for line in lines if line)
 
 

@@ -99,6 +99,7 @@ QLabel#heading {{ color: {t.dim}; font-size: 8pt; font-weight: bold; }}
 QLabel#hint {{ color: {t.faint}; font-size: 8pt; }}
 QLabel#help {{ color: {t.dim}; font-size: 8pt; }}
 QLabel#dim {{ color: {t.dim}; }}
+QFrame#canvas {{ background: {t.canvas}; }}
 QLabel#canvasText {{ color: {CANVAS_DIM}; background: {t.canvas}; }}
 QLabel#badge {{ color: {t.busy}; border: 1px solid {t.busy}; border-radius: 3px; padding: 0 6px;
     font-size: 8pt; font-weight: bold; }}

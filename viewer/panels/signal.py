@@ -10,6 +10,7 @@ from viewer.nodes import Kind
 from viewer.panels.boxes import Panel, Title
 from viewer.panels.curve import CurveView
 from viewer.panels.image import ImageView
+from viewer.panels.message import Message
 from viewer.readout import indices_text, intensity_text, number, place_text, signal_word
 from viewer.view_state import carried_region
 
@@ -32,6 +33,7 @@ class SignalPanel(Panel):
     stepped = QtCore.Signal(int, int)
     looked = QtCore.Signal(object, object)  # Region, (height, width)
     hovered = QtCore.Signal(str)
+    acted = QtCore.Signal(str)  # what a button below words says
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,10 +41,7 @@ class SignalPanel(Panel):
         self.badge.setObjectName("badge")
         self.badge.hide()
         self.image, self.curve = ImageView(), CurveView()
-        self.message = QtWidgets.QLabel()
-        self.message.setObjectName("canvasText")
-        self.message.setAlignment(QtCore.Qt.AlignmentFlag.AlignCenter)
-        self.message.setWordWrap(True)
+        self.message = Message()
         self._stack = QtWidgets.QStackedWidget()
         for page in (self.image, self.curve, self.message):
             self._stack.addWidget(page)
@@ -61,6 +60,7 @@ class SignalPanel(Panel):
             view.hovered.connect(self._hovered)
             view.box.pointed.connect(self._pointed)
         self.image.looked.connect(self._looked)
+        self.message.button.clicked.connect(lambda _checked: self.acted.emit(self.message.button.text()))
 
     @property
     def view(self) -> ImageView | CurveView:
@@ -148,7 +148,7 @@ class SignalPanel(Panel):
             self.view.paint_picture(answer.value, levels)
         single = answer.value.raw.shape == (1,)  # of which a curve would show nothing
         if single:
-            self.message.setText(number(answer.value.raw.item()))
+            self.message.say(number(answer.value.raw.item()))
         self._stack.setCurrentWidget(self.message if single else self.view)
         self._say()
         self.view.hover_again()
@@ -160,12 +160,12 @@ class SignalPanel(Panel):
             self.image.paint_detail(answer.value, request)
             self.view.hover_again()
 
-    def blank(self, reason: str) -> None:
-        """Say why there is no frame instead of showing one of another place."""
+    def blank(self, reason: str, button: str = "") -> None:
+        """Say why there is no frame instead of showing one of another place, and offer what can be done about it."""
         self.view.blank()
         self._show_badge()
         self.painted_at = ()
-        self.message.setText(reason)
+        self.message.say(reason, button)
         self._stack.setCurrentWidget(self.message)
         self._say()
 
