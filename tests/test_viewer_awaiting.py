@@ -61,7 +61,7 @@ class Held(threading.Event):
     def wait_or_end(self):
         while not self.wait(0.02):
             for run in list(self.runs.values()):
-                run.ticket.check()
+                run.check()
 
 
 @pytest.fixture
@@ -190,3 +190,18 @@ def test_a_preview_is_cancelled_and_begun_again(qtbot, window, held, tried):
     held.set()
     qtbot.waitUntil(lambda: window.session.state.node.is_preview and shown(window))
     np.testing.assert_allclose(window.signal.picture.raw, SCAN.mean((0, 1)))
+
+
+LEFT = {
+    "discarded": lambda window: window.parameters.discard.click(),
+    "another node": lambda window: window.session.show((*window.of, "navigator")),
+    "another operation": lambda window: window.playground.playing.attempt("bin", {"x": 2}),
+    "closed": lambda window: window.close(),
+}
+
+
+@pytest.mark.parametrize("leave", LEFT.values(), ids=LEFT)
+def test_what_is_only_tried_ends_when_it_is_left(qtbot, window, held, tried, leave):
+    assert held.runs
+    leave(window)
+    qtbot.waitUntil(lambda: not held.runs)

@@ -96,6 +96,7 @@ class Awaiting(QtCore.QObject):
         session.chosen.connect(lambda _state: self._forget())
         session.blanked.connect(self._blank)
         session.fetcher.answered.connect(self._answered)
+        session.library.opened.connect(lambda *_: self._listed())
         self._timer.start()
 
     @property
@@ -153,10 +154,25 @@ class Awaiting(QtCore.QObject):
         if node is None or wanted is not self._about or not (what := what_of(node)):
             return
         self._say(said_of(node), node, what)
-        if what == CANCEL:
+        if what == COMPUTE:
+            self._session.troubles.settle(FRAME)
+        elif self.wanted is not None:
             self._list(node)  # which says how far it is, too
         else:
-            self._session.troubles.settle(FRAME)
+            self._session.try_again()  # it was refused, and has been begun again meanwhile
+
+    def _listed(self) -> None:
+        """Ask again for what was cancelled, when somebody has begun it again before the list told of either."""
+        shown, offered = self._session.state.node, self._offered
+        now = self._session.find(shown.path) if shown is not None else None
+        if (
+            self._about is not None
+            and offered is not None
+            and offered.can_go_on
+            and now
+            and not now.can_go_on
+        ):
+            self._session.try_again()
 
     def _say(self, text: str, node: Node, what: str) -> None:
         self._offered = node
