@@ -26,6 +26,7 @@ from viewer.panels.tree import TreePanel
 from viewer.pinning import Pinning
 from viewer.playground import Playground
 from viewer.readout import calibration_text, indices_text, place_text, signal_word
+from viewer.taking import Taking
 from viewer.theme import DARK, LIGHT, THEMES, style_sheet
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class Window(QtWidgets.QMainWindow):
         self.pinning = Pinning(session, self.navigator, self.toolbar)
         self.linking = Linking(session, self.signal, self.toolbar, self.comparing, self.pinning)
         self.editing, self.follower = Editing(session, self.tree), Follower(session)
+        self.taking = Taking(session, self.tree)
         self.playground.playing.made.connect(self.editing.made)
         self.comparing.levelled.connect(lambda: self._histogram_soon())
         contrasts = ContrastPanel("navigator"), ContrastPanel("signal")
