@@ -92,6 +92,8 @@ def _surfaces(t: Theme) -> str:
     """Dress windows, panels and what is written on them."""
     return f"""
 QWidget {{ font-size: 9pt; }}
+QDialog {{ background: {t.window}; color: {t.text}; }}
+QDialog QAbstractItemView {{ background: {t.field}; color: {t.text}; border: 1px solid {t.border}; }}
 QMainWindow, QWidget#desk {{ background: {t.window}; }}
 QFrame#panel {{ background: {t.panel}; border: 1px solid {t.border}; border-radius: 6px; }}
 QLabel {{ color: {t.text}; background: transparent; }}
