@@ -14,7 +14,7 @@ from pyqtgraph.Qt import QtCore
 from viewer.errors import Refused, ServiceError
 from viewer.nodes import PREVIEW
 from viewer.panels.branches import offer
-from viewer.presence import FRAME, NOTICE
+from viewer.presence import BESIDE, FRAME, NOTICE
 from viewer.trials import Trial
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     Path = tuple[str, ...]
 
 JOBS = "/api/v1/jobs"
+# What fails of its own questions is told here, or not at all: a preview that was refused has nothing to wait for.
+AWAITING = f"{BESIDE} awaiting"
 PULSE_MS = 750
 PATIENCE = 2  # pulses; what comes sooner needs no words
 CANCEL, COMPUTE = "Cancel", "Compute"
@@ -132,7 +134,7 @@ class Awaiting(QtCore.QObject):
                 session.try_again()
             self._list(node)
 
-        session.fetcher.call(JOBS, lambda: do(session.service, _address(node)), came)
+        session.fetcher.call(AWAITING, lambda: do(session.service, _address(node)), came)
 
     def _pulse(self) -> None:
         wanted = self.wanted
@@ -146,12 +148,20 @@ class Awaiting(QtCore.QObject):
             self._look(answer.request)
 
     def _look(self, wanted: Request | Trial) -> None:
-        self._asked, self._about, service = True, wanted, self._session.service
-        self._session.fetcher.call(JOBS, lambda: as_it_is_now(service, wanted), partial(self._told, wanted))
+        """Ask what the service says of it now; of several meanwhile, only of the last."""
+        asked, self._asked, self._about, service = self._asked, True, wanted, self._session.service
+        if asked:
+            return
+        self._session.fetcher.call(
+            AWAITING, lambda: as_it_is_now(service, wanted), partial(self._told, wanted)
+        )
 
     def _told(self, wanted: Request | Trial, node: Node | None, _error: ServiceError | None) -> None:
         self._asked = False
-        if node is None or wanted is not self._about or not (what := what_of(node)):
+        if self._about is not None and wanted is not self._about:
+            self._look(self._about)
+            return
+        if node is None or self._about is None or not (what := what_of(node)):
             return
         self._say(said_of(node), node, what)
         if what == COMPUTE:
