@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -83,8 +84,6 @@ class Picture:
         1 % and 99 % of the finite intensities.
     limits : tuple of float
         Smallest and largest finite intensity.
-    counts : numpy.ndarray
-        Histogram of `shown` between the stretched `limits`.
     """
 
     raw: NDArray[Any]
@@ -92,7 +91,12 @@ class Picture:
     stretch: Stretch
     automatic: Levels
     limits: Levels
-    counts: NDArray[np.int64]
+
+    @cached_property
+    def counts(self) -> NDArray[np.int64]:
+        """Histogram of `shown` between the stretched `limits`; counted when it is drawn, as few pictures' are."""
+        ends = _widened(*map(self.stretch.forward, self.limits))
+        return np.histogram(self.stretch(_finite_sample(self.raw)), bins=BINS, range=ends)[0]
 
     @property
     def coloured(self) -> bool:
@@ -120,9 +124,7 @@ def prepare(raw: NDArray[Any], scale: Scale = Scale.LINEAR, levels: Levels | Non
     automatic = _widened(*(float(value) for value in np.percentile(sample, AUTO_PERCENT)))
     stretch = Stretch(scale, _threshold(raw.dtype, levels or automatic))
     shown = _paintable(stretch, raw, limits)
-    edges = stretch.forward(limits[0]), stretch.forward(limits[1])
-    counts = np.histogram(stretch(sample), bins=BINS, range=_widened(*edges))[0]
-    return Picture(raw, shown, stretch, automatic, limits, counts)
+    return Picture(raw, shown, stretch, automatic, limits)
 
 
 def prepare_colours(raw: NDArray[Any]) -> Picture:
@@ -134,8 +136,8 @@ def prepare_colours(raw: NDArray[Any]) -> Picture:
         uint8 or uint16, shape (rows, columns, 3 or 4).
     """
     eight = raw if raw.dtype == np.uint8 else (raw >> 8).astype(np.uint8)
-    whole, none = (0.0, 255.0), np.zeros(BINS, np.int64)
-    return Picture(raw, np.ascontiguousarray(eight), Stretch(), whole, whole, none)
+    whole = (0.0, 255.0)
+    return Picture(raw, np.ascontiguousarray(eight), Stretch(), whole, whole)
 
 
 def _finite_sample(raw: NDArray[Any]) -> NDArray[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from viewer.nodes import Kind
@@ -33,6 +34,7 @@ SIGNAL_WORDS = {
 }
 
 
+@lru_cache(256)
 def pretty_units(units: str | None) -> str:
     """Units as printed: ``µm``, ``nm⁻¹``; ``px`` where there is no calibration."""
     if units is None or not units.strip():

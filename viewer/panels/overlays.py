@@ -104,6 +104,7 @@ class ScaleBar(pg.GraphicsObject):
         self._view = view
         self._axis: Axis | None = None
         self._extent = QtCore.QRectF()
+        self._box: QtCore.QRectF | None = None  # until something changes: it is asked for all the time
         self._font = QtGui.QFont()
         self._font.setBold(True)
         self.setParentItem(view)
@@ -131,6 +132,11 @@ class ScaleBar(pg.GraphicsObject):
 
     def boundingRect(self) -> QtCore.QRectF:  # noqa: N802 (Qt)
         """Return the box round text and bar, in the view box's own pixels."""
+        if self._box is None:
+            self._box = self._place()
+        return self._box
+
+    def _place(self) -> QtCore.QRectF:
         text, length = self.measure()
         room = QtCore.QRectF(0, 0, self._view.width(), self._view.height())
         small = min(room.width(), room.height()) < self.SMALL
@@ -179,6 +185,7 @@ class ScaleBar(pg.GraphicsObject):
 
     def _changed(self, *_: object) -> None:
         self.prepareGeometryChange()
+        self._box = None
         self.update()
 
 
