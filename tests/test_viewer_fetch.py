@@ -240,6 +240,19 @@ def test_the_same_slice_is_fetched_once(qtbot, fetcher, reader):
     assert reader.read_at[5] == 1
 
 
+def test_a_view_is_free_until_its_next_request_would_wait(qtbot, fetcher, reader):
+    open_window(qtbot, fetcher)
+    fetcher.window("frame").begin_anew()
+    assert fetcher.free("frame")
+    reader.hold.add(5)
+    fetcher.ask("frame", frame(5), top)
+    assert not fetcher.free("frame")
+    assert fetcher.free("beside A")
+    reader.held[5].set()
+    qtbot.waitUntil(lambda: values(fetcher)[-1:] == [5])
+    assert fetcher.free("frame")
+
+
 def test_nothing_is_fetched_ahead_while_other_views_wait_for_much(qtbot, fetcher, reader):
     open_window(qtbot, fetcher)
     fetcher.window("frame").record(0.01)

@@ -1,11 +1,14 @@
 """Pictures of several nodes at one position: what is asked for, and what is painted together. Knows no panel.
 
-Each node has workers of its own, as a single view has, and for each the newest position wins. A set is painted when
-all of it has come; whoever is slow holds up the others for a tenth of a second at most.
+Each node has workers of its own, as a single view has. All of a position are asked for together, once none of them
+would wait: were each to take the newest position when it is free, each would take another one, and hardly a set would
+be complete. A set is painted when all of it has come; whoever is slow holds up the others for a tenth of a second at
+most.
 """
 
 from __future__ import annotations
 
+import math
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -13,6 +16,7 @@ from pyqtgraph.Qt import QtCore
 
 from viewer.compared import LETTERS, Rounds
 from viewer.errors import Busy, Gone, Unauthorised, Unreachable
+from viewer.lanes import REST_SECONDS
 from viewer.nodes import Kind
 from viewer.presence import BESIDE
 from viewer.travel import Travel
@@ -33,8 +37,10 @@ if TYPE_CHECKING:
     from viewer.session import Session
     from viewer.view_state import Region
 
-# So long does a set wait for a slow one.
+# So long does a set wait for a slow one, before it is asked for and before it is painted.
 WAIT_MS = 100
+# Next to more pictures there is no time for those of the next positions.
+FEW = 2
 AHEAD_BYTES = 4 * 1024**2
 MOST_SEQUENCES = 256
 
@@ -64,6 +70,9 @@ class Beside(QtCore.QObject):
         self._travel = Travel()
         self._late = QtCore.QTimer(self, singleShot=True, interval=WAIT_MS)
         self._late.timeout.connect(lambda: self._paint(self._rounds.due()))
+        self._moved_at = math.inf  # when a person moved to where nothing is asked for yet
+        self._rest = QtCore.QTimer(self, singleShot=True, interval=round(1e3 * REST_SECONDS))
+        self._rest.timeout.connect(self.ask)
         session.fetcher.answered.connect(self._answered)
 
     def begin(self, nodes: list[Node]) -> set[int]:
@@ -118,6 +127,8 @@ class Beside(QtCore.QObject):
 
     def ask(self, rescaled: bool = False) -> None:
         """Ask for all of them at the present position."""
+        self._moved_at = math.inf
+        self._rest.stop()
         number = self._rounds.begin()
         if rescaled:
             self._whole.clear()
@@ -144,11 +155,13 @@ class Beside(QtCore.QObject):
             del self._sequences[next(iter(self._sequences))]
 
     def follow(self) -> None:
-        """Ask for the position that is pointed at now, and for those that may come next."""
-        self.ask()
+        """Ask for the position that is pointed at now, as soon as all can be, and for those that may come next."""
+        self._moved_at = min(self._moved_at, perf_counter())
+        self._rest.start()
+        self._ask_if_free()
         turned = self._travel.go(self._session.state.position, perf_counter())
         here = self._session.state
-        for which, node in self._members():
+        for which, node in self._members() if len(self.nodes) <= FEW else ():
             if node.kind is Kind.MAP or here.node is None:
                 continue
             fetcher, view = self._session.fetcher, self._view(which)
@@ -159,6 +172,15 @@ class Beside(QtCore.QObject):
             requests = ahead_requests(self._state(node), positions)
             fetcher.ahead(view, [one for one in requests if one.nbytes <= AHEAD_BYTES], turned)
 
+    def _ask_if_free(self) -> None:
+        """Ask for the position that a person moved to where all can be asked, or have waited for long."""
+        if math.isinf(self._moved_at):
+            return
+        views = [self._view(which) for which, node in self._members() if node.kind is not Kind.MAP]
+        late = perf_counter() > self._moved_at + 1e-3 * WAIT_MS
+        if late or all(map(self._session.fetcher.free, views)):
+            self.ask()
+
     def drop(self) -> None:
         """Want nothing of what was asked for."""
         for which in range(len(self.nodes)):
@@ -167,6 +189,8 @@ class Beside(QtCore.QObject):
                 self._session.fetcher.drop(self._fine(which))
         self._sequences.clear()
         self._late.stop()
+        self._rest.stop()
+        self._moved_at = math.inf
 
     # What is on the screen of large images
 
@@ -208,6 +232,7 @@ class Beside(QtCore.QObject):
         if answer.view in fine:
             self._detail_came(fine.index(answer.view), answer)
             return
+        self._ask_if_free()
         place, number = self._sequences.pop(answer.sequence, (-1, 0))
         if place < 0 or answer.request is None or place >= len(self._members()):
             return
@@ -245,6 +270,11 @@ class Beside(QtCore.QObject):
         for place, answer in answers.items():
             if answer is not None:
                 self.painted[members[place][0]] = answer
+        frames = [
+            one for one in answers.values() if one is not None and one.request.node.kind is not Kind.MAP
+        ]
+        if frames:  # a set is as late as its last picture
+            self._session.meter.count(max(frames, key=lambda answer: answer.latency))
         self.came.emit({members[place][0] for place, answer in answers.items() if answer is not None})
 
     def _failed(self, which: int, place: int, number: int, answer: Answer) -> None:

@@ -133,6 +133,7 @@ class Comparing(QtCore.QObject):
             self._toolbar.compare.setChecked(False)
             return
         self.active = True
+        self._session.hide(True)
         self._toolbar.compare.setChecked(True)
         self.switched.emit(True)
         self._begin(nodes)
@@ -145,6 +146,7 @@ class Comparing(QtCore.QObject):
         """Show one node again."""
         self.beside.end()
         self.active = False
+        self._session.hide(False)
         self.panel.switches.flicker.setChecked(False)
         self._toolbar.compare.setChecked(False)
         self.stack.setCurrentWidget(self._signal)

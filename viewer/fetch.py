@@ -15,6 +15,7 @@ Each view has its own workers, so a navigator that takes a minute never delays a
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections import deque
 from time import perf_counter
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     Then = Callable[[Any, ServiceError | None], None]
 
 SLOW_JOIN_SECONDS = 2.0
+# Who waits for the interpreter lock gets it after so long: by default 5 ms, several times for each of many pictures.
+SWITCH_SECONDS = 0.001
 
 
 class Fetcher(QtCore.QObject):
@@ -71,6 +74,7 @@ class Fetcher(QtCore.QObject):
         self._called = threading.Condition()
         self._caller: threading.Thread | None = None
         self._closed = False
+        sys.setswitchinterval(min(SWITCH_SECONDS, sys.getswitchinterval()))
         self._done.connect(self._arrive, QtCore.Qt.ConnectionType.QueuedConnection)
 
     def ask(
@@ -164,6 +168,10 @@ class Fetcher(QtCore.QObject):
     def wanted(self, view: str) -> Request | Trial | None:
         """Return the newest request of a view while it has no answer."""
         return self._requests[view] if self.busy(view) else None
+
+    def free(self, view: str) -> bool:
+        """Return True where a view's next request waits for none of its others."""
+        return self._lane(view).free
 
     def is_newest(self, answer: Answer) -> bool:
         """Return True while its view has asked for nothing since."""

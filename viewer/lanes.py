@@ -144,6 +144,12 @@ class Lane:
         """How many requests are on the way; takes no lock, so it may just have changed."""
         return len(self._flights)
 
+    @property
+    def free(self) -> bool:
+        """True where what is asked now is on its way at once."""
+        with self._wake:
+            return self._pending is None and self._on_the_way(looked_at=True) < self.window.size
+
     def ask(self, job: Job) -> None:
         """Make `job` the pending one."""
         with self._wake:
@@ -205,6 +211,11 @@ class Lane:
             self._hire()
         self._wake.notify()
 
+    def _wake_another(self) -> None:
+        """Let another worker look, where there is anything left. Called with the lock held."""
+        if self._pending is not None or self._ahead:
+            self._wake.notify()
+
     def _hire(self) -> None:
         """Start another worker where none waits. Called with the lock held."""
         if not self._waiting and len(self._workers) < MOST_WORKERS and not self._closed:
@@ -226,7 +237,7 @@ class Lane:
             while not self._closed:
                 if (task := self._choose(perf_counter())) is not None:
                     self._hire()  # here, since starting a thread takes its time: the GUI thread has none
-                    self._wake.notify()
+                    self._wake_another()
                     return task
                 self._waiting += 1
                 self._wake.wait(self._patience(perf_counter()))
@@ -307,7 +318,7 @@ class Lane:
                 del self._flights[flight.address]
                 self._learn(round_trip, error, flight.job is not None)
             job = flight.job
-            self._wake.notify()
+            self._wake_another()
         if job is not None:
             self._finish(job, None if received is None else received.array, error, round_trip, received)
 

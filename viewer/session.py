@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
     from viewer.contrast import Contrast
     from viewer.errors import ServiceError
-    from viewer.figures import Figures
     from viewer.lanes import Answer
     from viewer.nodes import Entry, Node, Tree
     from viewer.view_state import Region, Request
@@ -49,7 +48,7 @@ if TYPE_CHECKING:
     from viewer.wire import Service
 
 HEARTBEAT_MS, RETRY_MS = 5000, 1000
-AHEAD_BYTES = 4 * 1024**2
+AHEAD_BYTES, HIDDEN_SECONDS = 4 * 1024**2, 0.2
 
 
 class Session(QtCore.QObject):
@@ -95,9 +94,9 @@ class Session(QtCore.QObject):
         self._relisted_for: str | None = None
         self._asked_for: tuple[str, ...] | None = None
         self._strides: dict[str, int] = {}
-        self._reload = False
+        self._reload, self._wait = False, 0.0
         self.own: set[int] = set()  # numbers of changes that were made here: nobody need be told of them
-        self._meter = Meter()
+        self.meter = Meter()
         self.fetcher.answered.connect(self._answered)
         self.library.changed.connect(self._listing_changed)
         self.library.opened.connect(self._file_came)
@@ -203,6 +202,11 @@ class Session(QtCore.QObject):
         if rescaled:
             self._ask_frame()
 
+    def hide(self, hidden: bool) -> None:
+        """Fetch what is shown only where a person rests: other pictures are in its place."""
+        self._wait = HIDDEN_SECONDS if hidden else 0.0
+        self._ask_frame()
+
     def go_on(self) -> None:
         """Refine the preview that is shown, where it is a map: what would have outdated it came to nothing."""
         node, stride = self.state.node, self._strides.get(FRAME, 1)
@@ -224,16 +228,12 @@ class Session(QtCore.QObject):
         """The map a person points into, where the shown node has one."""
         return self._navigator
 
-    def figures(self) -> Figures:
-        """Return latency, bytes, cache use and rate of the last frames."""
-        return self._meter.read(self.fetcher.cache)
-
     # Asking
 
     def _ask_frame(self) -> None:
         request = first_request(self.state)
         if request is not None and request.node.error is None:
-            self.fetcher.ask(FRAME, request, self.contrasts.work(request.node, request.stride))
+            self.fetcher.ask(FRAME, request, self.contrasts.work(request.node, request.stride), self._wait)
 
     def _ask_map(self, view: str, node: Node, stride: int, wait: float = 0.0) -> None:
         """Ask for one level of a map; finer ones follow from its answer."""
@@ -253,7 +253,7 @@ class Session(QtCore.QObject):
     def _ask_ahead(self) -> None:
         """Fetch the next frames in the direction of travel, where they are small."""
         turned = self._travel.go(self.state.position, perf_counter())
-        positions = self._travel.ahead(self.fetcher.window(FRAME).round_trip)
+        positions = [] if self._wait else self._travel.ahead(self.fetcher.window(FRAME).round_trip)
         requests = ahead_requests(self.state, positions)
         self.fetcher.ahead(FRAME, [one for one in requests if one.nbytes <= AHEAD_BYTES], turned)
 
@@ -298,7 +298,7 @@ class Session(QtCore.QObject):
             self.detailed.emit(answer)
 
     def _frame_came(self, answer: Answer) -> None:
-        self._meter.count(answer)
+        self.meter.count(answer) if not self._wait else None
         self.framed.emit(answer)
         if self._navigator_waits:
             self._ask_navigator()

@@ -372,4 +372,4 @@ class Window(QtWidgets.QMainWindow):
         self.navigator_contrast.histogram.show_picture(self.navigator.view.picture, self._navigator_levels)
 
     def _show_figures(self) -> None:
-        self.status.show_figures(self.session.figures())
+        self.status.show_figures(self.session.meter.read(self.session.fetcher.cache))
